@@ -1,0 +1,4 @@
+"""What a refund claim is, how risky it is, what to do about it, and why: pure functions and values.
+
+Nothing here knows of a web framework, a database driver or a socket; `training` and `serving` both stand on it.
+"""

@@ -1,0 +1,1 @@
+"""The claims service: Flask in front, PostgreSQL behind, and between them the pure decision of `risk`."""
