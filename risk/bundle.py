@@ -1,0 +1,186 @@
+"""One trained, calibrated model as a folder: `model.txt` (LightGBM's own text), `manifest.json`, `manifest.sig`.
+
+Nothing in a bundle is executed by loading it: the model is LightGBM's text format and the calibrator is two numbers in
+the manifest (docs/adr/0003-bundle-without-pickles.md). What is loaded has to match the manifest's hashes, and the
+manifest its signature.
+"""
+
+import hashlib
+import hmac
+import json
+import math
+import os
+import secrets
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import lightgbm
+import numpy as np
+from numpy.typing import NDArray
+
+from risk.errors import BundleError
+from risk.features import Value, load_features
+from risk.features.definition import SIGNAL_PREFIX
+
+MODEL, MANIFEST, SIGNATURE = "model.txt", "manifest.json", "manifest.sig"
+FORMAT = 1
+_KEY_FILE = Path(__file__).resolve().parent.parent / "var" / "bundle.key"
+
+
+def signing_key(*, create: bool = False) -> bytes:
+    """The key that vouches for bundles: `BUNDLE_KEY`, else the file `BUNDLE_KEY_FILE` (by default `var/bundle.key`).
+
+    `create` makes the file where there is none, readable by its owner only. Raises BundleError without a key.
+    """
+    if value := os.environ.get("BUNDLE_KEY"):
+        return value.encode()
+    file = Path(os.environ.get("BUNDLE_KEY_FILE", _KEY_FILE))
+    if not file.exists() and create:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        descriptor = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        with os.fdopen(descriptor, "w") as handle:
+            handle.write(secrets.token_hex(32))
+    try:
+        return file.read_bytes().strip()
+    except OSError as error:
+        raise BundleError(f"no key to check bundles with: set BUNDLE_KEY, or BUNDLE_KEY_FILE to a readable file ({error})") from error
+
+
+@dataclass(frozen=True)
+class Bundle:
+    """A model that may be served.
+
+    >>> bundle = Bundle.load(path, signing_key())          # doctest: +SKIP
+    >>> bundle.score(bundle.encode(values, extra))         # doctest: +SKIP
+    """
+
+    manifest: Mapping[str, Any]
+    booster: lightgbm.Booster
+
+    @classmethod
+    def load(cls, path: Path, key: bytes) -> "Bundle":
+        """Load and verify; a BundleError says why a bundle must not be served."""
+        manifest = _verified_manifest(path, key)
+        model = _verified_file(path, MODEL, manifest)
+        if manifest.get("features", {}).get("fingerprint") != load_features().fingerprint:
+            raise BundleError(
+                f"bundle {manifest.get('version')} was trained for another feature table "
+                f"({manifest.get('features', {}).get('fingerprint')}, this code has {load_features().fingerprint})"
+            )
+        booster = lightgbm.Booster(model_str=model.decode())
+        bundle = cls(manifest=manifest, booster=booster)
+        if booster.num_feature() != len(bundle.columns):
+            raise BundleError(f"the model has {booster.num_feature()} features, its manifest {len(bundle.columns)}")
+        return bundle
+
+    @property
+    def version(self) -> str:
+        """Names the bundle in every decision."""
+        return str(self.manifest["version"])
+
+    @property
+    def threshold(self) -> float:
+        """Scores up to this one may be approved at once."""
+        return float(self.manifest["threshold"])
+
+    @cached_property
+    def columns(self) -> tuple[str, ...]:
+        """The model's features in order: the table's, then the caller's own signals."""
+        return (*load_features().names, *self.signals)
+
+    @cached_property
+    def signals(self) -> tuple[str, ...]:
+        """The caller's own signals that this bundle was trained with."""
+        return tuple(self.manifest["features"]["signals"])
+
+    @cached_property
+    def codes(self) -> Mapping[str, Mapping[str, int]]:
+        """Code of each word by feature; a word that training never saw is missing."""
+        categories: Mapping[str, Sequence[str]] = self.manifest["features"]["categories"]
+        return {name: {word: code for code, word in enumerate(words)} for name, words in categories.items()}
+
+    def signal_values(self, extra: Mapping[str, bool | float | str]) -> list[Value]:
+        """The caller's own signals in the order of this bundle; `x_` before a name may be left out."""
+        named = {name if name.startswith(SIGNAL_PREFIX) else SIGNAL_PREFIX + name: value for name, value in extra.items()}
+        return [named.get(name) for name in self.signals]
+
+    def encode(self, values: Sequence[Value]) -> NDArray[np.float64]:
+        """One row for the model, shape (1, features); missing and unseen values are NaN."""
+        encoders = self._encoders
+        row = np.array([encode(value) for encode, value in zip(encoders, values, strict=True)], dtype=np.float64)
+        return row.reshape(1, -1)
+
+    @cached_property
+    def _encoders(self) -> tuple[Any, ...]:
+        def number(value: Value) -> float:
+            return math.nan if value is None or isinstance(value, str) else float(value)
+
+        def word(codes: Mapping[str, int]) -> Any:
+            return lambda value: codes.get(value, math.nan)
+
+        return tuple(word(self.codes[name]) if name in self.codes else number for name in self.columns)
+
+    def raw(self, rows: NDArray[np.float64], *, threads: int = 1) -> NDArray[np.float64]:
+        """Log-odds before calibration, shape (rows,)."""
+        return np.asarray(self.booster.predict(rows, raw_score=True, num_threads=threads))
+
+    def calibrate(self, raw: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Probability of abuse for raw scores, shape (rows,)."""
+        calibrator = self.manifest["calibrator"]
+        logit = np.clip(calibrator["slope"] * raw + calibrator["intercept"], -700.0, 700.0)
+        return np.asarray(1.0 / (1.0 + np.exp(-logit)))
+
+    def contributions(self, rows: NDArray[np.float64]) -> NDArray[np.float64]:
+        """What each feature adds to the raw score, and last the base value: shape (rows, features + 1)."""
+        return np.asarray(self.booster.predict(rows, pred_contrib=True, num_threads=1))
+
+
+def write_bundle(path: Path, model: str, manifest: Mapping[str, Any], key: bytes) -> str:
+    """Write a signed bundle into an empty folder and return its version."""
+    path.mkdir(parents=True, exist_ok=True)
+    data = model.encode()
+    version = f"{manifest['trained_until'][:10]}-{hashlib.sha256(data).hexdigest()[:8]}"
+    complete = {
+        "format": FORMAT,
+        "version": version,
+        **manifest,
+        "files": {MODEL: hashlib.sha256(data).hexdigest()},
+    }
+    text = json.dumps(complete, indent=2, sort_keys=True, ensure_ascii=False).encode()
+    (path / MODEL).write_bytes(data)
+    (path / MANIFEST).write_bytes(text)
+    (path / SIGNATURE).write_text(_sign(text, key))
+    return version
+
+
+def _sign(manifest: bytes, key: bytes) -> str:
+    return hmac.new(key, manifest, hashlib.sha256).hexdigest()
+
+
+def _verified_manifest(path: Path, key: bytes) -> dict[str, Any]:
+    try:
+        text, signature = (path / MANIFEST).read_bytes(), (path / SIGNATURE).read_text().strip()
+    except OSError as error:
+        raise BundleError(f"no bundle at {path.name}: {error.strerror}") from error
+    if not hmac.compare_digest(_sign(text, key), signature):
+        raise BundleError("the manifest does not match its signature: altered, or signed with another key")
+    try:
+        manifest: dict[str, Any] = json.loads(text)
+    except ValueError as error:
+        raise BundleError(f"the manifest cannot be read: {error}") from error
+    if manifest.get("format") != FORMAT:
+        raise BundleError(f"bundle format {manifest.get('format')}, this code reads {FORMAT}")
+    return manifest
+
+
+def _verified_file(path: Path, name: str, manifest: Mapping[str, Any]) -> bytes:
+    try:
+        data = (path / name).read_bytes()
+    except OSError as error:
+        raise BundleError(f"{name} is missing from the bundle") from error
+    if hashlib.sha256(data).hexdigest() != manifest["files"].get(name):
+        raise BundleError(f"{name} does not match the manifest's hash: truncated or altered")
+    return data

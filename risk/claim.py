@@ -1,0 +1,197 @@
+"""What the claims service sends: one definition for validation, for the interface description and for the features."""
+
+from datetime import UTC, datetime, timedelta
+from typing import Annotated, Any
+
+from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Field, StringConstraints
+
+from risk.vocabulary import Channel, EvidenceKind, Guarantee, Reason, Remedy, ReturnMethod
+
+MAX_MONEY = 10**11
+"""A thousand million in the main unit: far above any order, far below where sums of doubles stop being exact."""
+MAX_EXACT = 2**53
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_MICROSECOND = timedelta(microseconds=1)
+_EARLIEST, _LATEST = datetime(1990, 1, 1, tzinfo=UTC), datetime(2100, 1, 1, tzinfo=UTC)
+
+
+def microseconds(moment: datetime) -> int:
+    """Microseconds since 1970 UTC, exactly."""
+    return (moment - _EPOCH) // _MICROSECOND
+
+
+def _plausible(moment: datetime) -> datetime:
+    if not _EARLIEST <= moment < _LATEST:
+        raise ValueError("a time between 1990 and 2100 is expected")
+    return moment
+
+
+# Control characters have no place in an id, and PostgreSQL cannot store the zero byte in any text.
+Id = Annotated[str, StringConstraints(min_length=1, max_length=128, pattern=r"^[^\x00-\x1f\x7f]+$")]
+Text = Annotated[str, StringConstraints(max_length=4000, pattern=r"^[^\x00]*$")]
+Word = Annotated[str, StringConstraints(min_length=1, max_length=128, pattern=r"^[^\x00-\x1f\x7f]+$")]
+Money = Annotated[int, Field(ge=0, le=MAX_MONEY, description="Minor units: 149000 is 1,490.00.")]
+Currency = Annotated[str, StringConstraints(pattern=r"^[A-Z]{3}$")]
+Category = Annotated[str, StringConstraints(max_length=128, pattern=r"^[a-z0-9_]+(\.[a-z0-9_]+)*$")]
+Moment = Annotated[AwareDatetime, AfterValidator(_plausible), Field(description="RFC 3339 with an offset.")]
+Signal = (
+    bool
+    | Annotated[int, Field(ge=-MAX_EXACT, le=MAX_EXACT)]
+    | Annotated[float, Field(allow_inf_nan=False)]
+    | Annotated[str, StringConstraints(max_length=128, pattern=r"^[^\x00]*$")]
+)
+SignalName = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_]{0,62}$")]
+
+
+class Value(BaseModel):
+    """A part of a request: immutable, no field that we do not know, no silent conversion."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+
+
+class Buyer(Value):
+    """Who asks for the money back."""
+
+    buyer_id: Id
+    registered_at: Moment | None = None
+    verified: bool | None = None
+    guest: bool | None = None
+
+
+class Merchant(Value):
+    """Who sold it."""
+
+    merchant_id: Id
+    guarantees: tuple[Guarantee, ...] = Field(default=(), max_length=32, description="Guarantees opted in to.")
+
+
+class Order(Value):
+    """The purchase that the claim is about."""
+
+    order_id: Id
+    paid_at: Moment
+    paid_amount: Money
+    refunded_amount: Money | None = Field(default=None, description="Refunded before this claim.")
+    shipped_at: Moment | None = None
+    promised_by: Moment | None = None
+    delivered_at: Moment | None = Field(default=None, description="Sign-for.")
+    channel: Channel | None = None
+    creator_id: Id | None = None
+    address_id: Id | None = None
+    payment_id: Id | None = None
+    carrier: Word | None = None
+    tracking_number: Word | None = None
+
+
+class Item(Value):
+    """One line of the order that the claim is about."""
+
+    item_id: Id
+    category: Category = Field(description="A dotted path: `food.fresh.fruit`.")
+    quantity: Annotated[int, Field(ge=1, le=1_000_000)] | None = None
+    unit_price: Money | None = None
+    guarantees: tuple[Guarantee, ...] = Field(default=(), max_length=32, description="Promised at purchase.")
+    opened: bool | None = None
+    no_return_confirmed: bool | None = None
+
+
+class Device(Value):
+    """Where the claim was made."""
+
+    device_id: Id | None = None
+    ip: Annotated[str, StringConstraints(min_length=2, max_length=45, pattern=r"^[0-9A-Fa-f:.]+$")] | None = None
+
+
+class Evidence(Value):
+    """One piece of proof; the file itself stays with the caller."""
+
+    evidence_id: Id
+    kind: EvidenceKind
+    sha256: Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")] | None = None
+    content_type: Word | None = None
+    captured_at: Moment | None = None
+
+
+class Claim(Value):
+    """A buyer's request for money back."""
+
+    claim_id: Id
+    submitted_at: Moment
+    reason: Reason
+    remedy: Remedy
+    amount: Annotated[int, Field(ge=1, le=MAX_MONEY, description="Minor units.")]
+    currency: Currency
+    description: Text | None = None
+    return_method: ReturnMethod | None = None
+    affected_share: Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)] | None = None
+    buyer: Buyer
+    merchant: Merchant
+    order: Order
+    items: tuple[Item, ...] = Field(min_length=1, max_length=100)
+    device: Device | None = None
+    extra: dict[SignalName, Signal] = Field(default_factory=dict, max_length=64)
+    evidence: tuple[Evidence, ...] = Field(default=(), max_length=50)
+
+
+def principal_item(claim: Claim) -> Item:
+    """The item that carries most of the money; the first of equals."""
+    return max(claim.items, key=lambda item: (item.unit_price or 0) * (item.quantity or 1))
+
+
+def facts(claim: Claim) -> dict[str, Any]:
+    """The claim as the flat columns of a history: what features are computed from."""
+    order, buyer, item = claim.order, claim.buyer, principal_item(claim)
+    kinds = [evidence.kind for evidence in claim.evidence]
+    return {
+        "submitted_at": microseconds(claim.submitted_at),
+        "paid_at": microseconds(order.paid_at),
+        "shipped_at": _moment(order.shipped_at),
+        "promised_by": _moment(order.promised_by),
+        "delivered_at": _moment(order.delivered_at),
+        "registered_at": _moment(buyer.registered_at),
+        "amount": claim.amount,
+        "paid_amount": order.paid_amount,
+        "refunded_amount": order.refunded_amount,
+        "unit_price": item.unit_price,
+        "quantity": item.quantity,
+        "item_count": len(claim.items),
+        "affected_share": claim.affected_share,
+        "verified": _flag(buyer.verified),
+        "guest": _flag(buyer.guest),
+        "opened": _flag(item.opened),
+        "no_return_confirmed": _flag(item.no_return_confirmed),
+        "photo_count": kinds.count("photo"),
+        "video_count": kinds.count("video"),
+        "certificate_count": kinds.count("certificate"),
+        "scan_count": kinds.count("parcel_scan"),
+        "chat_count": kinds.count("chat"),
+        "reason": claim.reason,
+        "remedy": claim.remedy,
+        "channel": order.channel,
+        "return_method": claim.return_method,
+        "carrier": order.carrier,
+        "category": item.category,
+        "description": claim.description,
+    }
+
+
+def parties(claim: Claim) -> dict[str, str | None]:
+    """The ids of everybody whose past counts, by entity name."""
+    order = claim.order
+    return {
+        "buyer": claim.buyer.buyer_id,
+        "device": claim.device.device_id if claim.device else None,
+        "address": order.address_id,
+        "payment": order.payment_id,
+        "merchant": claim.merchant.merchant_id,
+        "creator": order.creator_id,
+        "item": principal_item(claim).item_id,
+    }
+
+
+def _moment(moment: datetime | None) -> int | None:
+    return None if moment is None else microseconds(moment)
+
+
+def _flag(flag: bool | None) -> int | None:
+    return None if flag is None else int(flag)

@@ -1,0 +1,131 @@
+"""Feature values of one claim, from its own facts and from the integers that the log gave.
+
+The bulk path writes the same arithmetic as expressions; both divide the same integers as doubles, so they agree bit for
+bit.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from risk.features.definition import HOUR, FeatureSet, Own, Windowed
+
+Facts = Mapping[str, Any]
+"""One claim as flat columns (`definition.TIMES`, `NUMBERS`, `TEXTS`); times are microseconds, missing is None."""
+Value = float | int | str | None
+"""A number, a word, or missing."""
+
+
+class Calculator:
+    """Turns aggregates and facts into the feature vector; built once, then called for each claim.
+
+    >>> Calculator(load_features()).values(aggregates, facts, as_of)   # doctest: +SKIP
+    """
+
+    def __init__(self, features: FeatureSet) -> None:
+        place = {aggregate: index for index, aggregate in enumerate(features.aggregates)}
+        self._windowed = tuple(
+            _windowed(feature, place[feature.top], tuple(place[operand] for operand in feature.bottom))
+            for feature in features.windowed
+        )
+        self._own = tuple(_own(feature, features.utc_offset) for feature in features.own)
+
+    def values(self, aggregates: Sequence[int | None], facts: Facts, as_of: int) -> list[Value]:
+        """The vector, in the order of `FeatureSet.names`.
+
+        `aggregates` stand in the order of `FeatureSet.aggregates`; `as_of` is the moment of looking (microseconds).
+        """
+        vector: list[Value] = [compute(aggregates, as_of) for compute in self._windowed]
+        vector += [compute(facts) for compute in self._own]
+        return vector
+
+
+def _windowed(
+    feature: Windowed, top: int, bottom: tuple[int, ...]
+) -> Callable[[Sequence[int | None], int], float | int | None]:
+    def total(row: Sequence[int | None], as_of: int) -> int:
+        return max(row[top] or 0, 0)
+
+    def hours_since(row: Sequence[int | None], as_of: int) -> float | None:
+        moment = row[top]
+        return None if moment is None else float(as_of - moment) / HOUR
+
+    def ratio(row: Sequence[int | None], as_of: int) -> float | None:
+        below = sum(max(row[index] or 0, 0) for index in bottom)
+        return float(max(row[top] or 0, 0)) / float(below) if below > 0 else None
+
+    def largest(row: Sequence[int | None], as_of: int) -> int | None:
+        return row[top]
+
+    return {"ratio": ratio, "since": hours_since, "age": hours_since, "max": largest}.get(feature.kind, total)
+
+
+def _own(feature: Own, utc_offset: int) -> Callable[[Facts], Value]:
+    return {
+        "value": _value,
+        "ratio": _ratio,
+        "hours": _hours,
+        "length": _length,
+        "hour_of": lambda own: _clock(own, utc_offset, HOUR, 24, 0),
+        # 1970-01-01 was a Thursday, the fourth day: 0 is Monday.
+        "weekday_of": lambda own: _clock(own, utc_offset, 24 * HOUR, 7, 3),
+        "category": _category,
+    }[feature.kind](feature)
+
+
+def _value(own: Own) -> Callable[[Facts], Value]:
+    column = own.columns[0]
+
+    def value(facts: Facts) -> Value:
+        number: Value = facts[column]
+        return number
+
+    return value
+
+
+def _ratio(own: Own) -> Callable[[Facts], Value]:
+    top, bottom = own.columns
+
+    def ratio(facts: Facts) -> Value:
+        above, below = facts[top], facts[bottom]
+        return None if above is None or not below or below < 0 else float(above) / float(below)
+
+    return ratio
+
+
+def _hours(own: Own) -> Callable[[Facts], Value]:
+    start, end = own.columns
+    limits = dict(own.of)
+
+    def hours(facts: Facts) -> Value:
+        first, last = facts[start], facts[end]
+        if first is None or last is None:
+            return None
+        if not own.future and (first > facts["submitted_at"] or last > facts["submitted_at"]):
+            return None
+        elapsed = float(last - first) / HOUR
+        if own.per is None:
+            return elapsed
+        limit = limits.get(facts[own.per])
+        return None if limit is None else elapsed / limit
+
+    return hours
+
+
+def _length(own: Own) -> Callable[[Facts], Value]:
+    column = own.columns[0]
+    return lambda facts: None if facts[column] is None else len(facts[column])
+
+
+def _clock(own: Own, utc_offset: int, unit: int, cycle: int, shift: int) -> Callable[[Facts], Value]:
+    column = own.columns[0]
+    return lambda facts: ((facts[column] + utc_offset) // unit + shift) % cycle
+
+
+def _category(own: Own) -> Callable[[Facts], Value]:
+    column = own.columns[0]
+
+    def category(facts: Facts) -> Value:
+        word: str | None = facts[column]
+        return ".".join(word.split(".")[: own.depth]) if word is not None and own.depth else word
+
+    return category

@@ -1,0 +1,155 @@
+"""A history folder as three tables with all of the contract's columns: what a column lacks is missing, not an error.
+
+Times become integer microseconds and money integer minor units on the way in, so that every later sum is exact.
+"""
+
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import ibis
+from ibis import _
+from ibis.backends.duckdb import Backend
+from ibis.expr.types import Table
+
+from risk.errors import HistoryError, Problem
+from risk.features.definition import NUMBERS, SIGNAL_PREFIX, TEXTS, TIMES
+
+ENTITY_COLUMNS = ("buyer_id", "merchant_id", "creator_id", "item_id", "device_id", "address_id", "payment_id")
+ORDER_FACTS = ("paid_at", "paid_amount", "shipped_at", "promised_by", "delivered_at", "creator_id", "address_id",
+               "payment_id", "channel", "carrier", "item_id", "category", "refunded_amount")  # fmt: skip
+"""What a claim takes from its order where the claim's own column is absent or empty."""
+REQUIRED = {
+    "orders": ("order_id", "buyer_id", "merchant_id", "paid_at", "paid_amount"),
+    "claims": ("claim_id", "submitted_at", "buyer_id", "merchant_id", "amount"),
+    "labels": ("claim_id", "known_at", "label"),
+}
+OPTIONAL_TABLES = ("decisions",)
+_TYPES = (
+    {name: "text" for name in (*ENTITY_COLUMNS, *TEXTS, "claim_id", "order_id", "label", "source", "currency")}
+    | {name: "time" for name in (*TIMES, "known_at", "as_of")}
+    | {name: "float" if name == "affected_share" else "int" for name in NUMBERS}
+    | {"audit_probability": "float"}
+)
+_SQL = {
+    # A naive time is refused by `check`; here it would be read as UTC.
+    "time": "epoch_us({column}::TIMESTAMPTZ)",
+    "text": "{column}::VARCHAR",
+    "int": "{column}::BIGINT",
+    "float": "{column}::DOUBLE",
+}
+_COLUMNS = {
+    "orders": ("order_id", "buyer_id", "merchant_id", *ORDER_FACTS),
+    "claims": ("claim_id", "order_id", *ENTITY_COLUMNS, *TIMES, *NUMBERS, *TEXTS, "as_of", "currency"),
+    "labels": ("claim_id", "known_at", "label", "source", "audit_probability"),
+}
+
+
+@dataclass(frozen=True)
+class History:
+    """The tables of one history, on one DuckDB connection.
+
+    `claims` is numbered by `row` in order of submission; `as_of` is the moment from which a claim looks at the past.
+    """
+
+    connection: Backend
+    orders: Table
+    claims: Table
+    labels: Table
+    signals: tuple[str, ...]
+    path: Path
+
+
+@contextmanager
+def open_history(path: Path, *, memory_limit: str = "4GB", threads: int | None = None) -> Iterator[History]:
+    """Open a history folder; sorts that do not fit into `memory_limit` spill into a temporary folder.
+
+    Raises HistoryError naming every missing table and required column.
+    """
+    with tempfile.TemporaryDirectory(prefix="history-") as scratch:
+        connection = ibis.duckdb.connect(memory_limit=memory_limit, temp_directory=scratch, preserve_insertion_order=False)
+        connection.raw_sql("SET TimeZone = 'UTC'")
+        if threads:
+            connection.raw_sql(f"SET threads = {threads}")
+        try:
+            yield _open(connection, path)
+        finally:
+            connection.disconnect()
+
+
+def table_file(path: Path, table: str) -> Path | None:
+    """The file of a table, Parquet before CSV, or None."""
+    candidates = (path / f"{table}.parquet", path / f"{table}.csv")
+    return next((candidate for candidate in candidates if candidate.exists()), None)
+
+
+def read_raw(connection: Backend, path: Path, table: str) -> Table:
+    """One table as it lies in the folder."""
+    file = table_file(path, table)
+    if file is None:
+        raise HistoryError([Problem(table, f"no {table}.parquet or {table}.csv in {path}")])
+    if file.suffix == ".parquet":
+        return connection.read_parquet(file, table_name=f"raw_{table}")
+    return connection.read_csv(file, table_name=f"raw_{table}", types=_csv_types(file))
+
+
+def _csv_types(file: Path) -> dict[str, str]:
+    """Ids are opaque: a CSV column of digits is still text."""
+    with file.open(encoding="utf-8") as lines:
+        header = [name.strip().strip('"') for name in lines.readline().split(",")]
+    return {name: "VARCHAR" for name in header if _TYPES.get(name) == "text"}
+
+
+def _open(connection: Backend, path: Path) -> History:
+    raw, problems = {}, []
+    for table, required in REQUIRED.items():
+        try:
+            raw[table] = read_raw(connection, path, table)
+        except HistoryError as error:
+            problems += error.problems
+            continue
+        problems += [
+            Problem(f"{table}.{name}", "required column is missing") for name in required if name not in raw[table].columns
+        ]
+    if problems:
+        raise HistoryError(problems)
+    for table in REQUIRED:
+        connection.raw_sql(f"CREATE TEMP VIEW {table} AS {_canonical(table, raw[table])}")
+    signals = tuple(sorted(name for name in raw["claims"].columns if name.startswith(SIGNAL_PREFIX)))
+    return History(
+        connection=connection,
+        orders=connection.table("orders"),
+        claims=connection.create_table("numbered_claims", _claims(connection, signals), temp=True),
+        labels=connection.table("labels"),
+        signals=signals,
+        path=path,
+    )
+
+
+def _canonical(table: str, raw: Table) -> str:
+    """SQL that gives a raw table all of its columns, in the types that the features are computed in."""
+    chosen = []
+    for name in _COLUMNS[table]:
+        kind = _TYPES[name]
+        null = {"text": "VARCHAR", "float": "DOUBLE"}.get(kind, "BIGINT")
+        value = _SQL[kind].format(column=f'"{name}"') if name in raw.columns else f"NULL::{null}"
+        chosen.append(f'{value} AS "{name}"')
+    if table == "claims":
+        chosen += [f'"{name}"' for name in raw.columns if name.startswith(SIGNAL_PREFIX)]
+    return f"SELECT {', '.join(chosen)} FROM raw_{table}"
+
+
+def _claims(connection: Backend, signals: tuple[str, ...]) -> Table:
+    """Claims completed from their orders and numbered by time."""
+    orders = connection.table("orders").select("order_id", **{f"order_{name}": _[name] for name in ORDER_FACTS})
+    claims = connection.table("claims")
+    joined = claims.left_join(orders.filter(_.order_id.notnull()), "order_id")
+    completed = {name: ibis.coalesce(joined[name], joined[f"order_{name}"]) for name in ORDER_FACTS}
+    return (
+        joined.mutate(**completed, as_of=ibis.coalesce(joined.as_of, joined.submitted_at))
+        .select(*claims.columns)
+        .mutate(row=ibis.row_number().over(order_by=[_.submitted_at, _.claim_id]))
+        .order_by("row")
+    )
