@@ -1,0 +1,138 @@
+"""What becomes known of claims: late, for a share only, sometimes wrongly, sometimes turned again.
+
+And the earlier champion, whose approvals hide labels: it sees nothing but what earlier claims and this one showed.
+"""
+
+import numpy as np
+
+from risk.vocabulary import LABELS, REMEDIES
+from training.simulate.columns import DAY, NEVER, SECOND, Array, Columns, lognormal, stack, whole_seconds
+from training.simulate.lookalikes import CODE
+from training.simulate.parameters import Parameters
+from training.simulate.typologies import CHARGEBACK
+
+SOURCES = ("review", "return_inspection", "carrier_trace", "chargeback", "audit", "appeal")
+ABUSE, LEGITIMATE, UNDECIDED = (LABELS.index(label) for label in ("abuse", "legitimate", "undecided"))
+
+
+class Champion:
+    """Counts earlier claims by buyer and device and scores by them; batches have to come in order of time."""
+
+    def __init__(self, p: Parameters, buyers: int, devices: int) -> None:
+        self._p = p
+        self._by_buyer = np.zeros(buyers, dtype=np.int64)
+        self._by_device = np.zeros(devices, dtype=np.int64)
+
+    def decide(self, rng: np.random.Generator, claims: Columns) -> Columns:
+        """`champion_score`, `approved`, `audit_probability` and `audited`, a row a claim."""
+        score = self._score(rng, claims)
+        rank = np.argsort(np.argsort(score, kind="stable"), kind="stable") / max(1, len(score))
+        numbers = self._p.champion
+        approved = rank < numbers.approve
+        near = np.clip(rank / numbers.approve, 0, 1) > 0.8
+        probability = np.where(near, numbers.audit_high, numbers.audit_low)
+        return {
+            "champion_score": np.round(1 / (1 + np.exp(-score)), 6),
+            "approved": approved,
+            "audit_probability": np.where(approved, probability, np.nan),
+            "audited": approved & (rng.random(len(score)) < probability),
+        }
+
+    def _score(self, rng: np.random.Generator, claims: Columns) -> Array:
+        weights = self._p.champion.weights
+        known = (claims["device"] >= 0) & (claims["device"] < len(self._by_device))
+        device = np.where(known, claims["device"], 0)
+        new = claims["submitted_at"] - claims["registered_at"] < 60 * DAY
+        score = (
+            weights["buyer_claims"] * np.log1p(self._by_buyer[claims["buyer"]])
+            + weights["device_claims"] * np.log1p(self._by_device[device]) * known
+            + weights["new_account"] * new
+            + weights["amount"] * np.log(claims["amount"] / 10_000 + 0.01)
+            + weights["not_received"] * (claims["reason"] == CODE["not_received"])
+            + weights["photos"] * (claims["photo_count"] > 0)
+            - 4.0
+        )
+        np.add.at(self._by_buyer, claims["buyer"], 1)
+        np.add.at(self._by_device, device[known], 1)
+        return score + self._p.champion.noise * rng.standard_normal(len(score))
+
+
+def random_audit(rng: np.random.Generator, p: Parameters, count: int) -> Columns:
+    """Without a champion nothing is hidden; a plain sample is audited all the same."""
+    return {
+        "champion_score": np.full(count, np.nan),
+        "approved": np.zeros(count, dtype=bool),
+        "audit_probability": np.full(count, p.label.audit),
+        "audited": rng.random(count) < p.label.audit,
+    }
+
+
+def labels_of(rng: np.random.Generator, p: Parameters, claims: Columns) -> Columns:
+    """Rows `number`, `known_at`, `label`, `source`, `audit_probability`; a second row where a label is turned."""
+    source = _sources(rng, p, claims)
+    rows = np.flatnonzero(source >= 0)
+    source, count = source[rows], len(rows)
+    abuse = claims["typology"][rows] >= 0
+    careful = np.where(source == SOURCES.index("audit"), 0.5, 1.0)
+    missed = abuse & (rng.random(count) < p.label.abuse_missed * careful)
+    missed &= source != SOURCES.index("chargeback")
+    blamed = ~abuse & (rng.random(count) < p.label.honest_blamed * careful)
+    label = np.where(abuse ^ missed ^ blamed, ABUSE, LEGITIMATE)
+    label[rng.random(count) < p.label.undecided] = UNDECIDED
+    medians = np.array([p.label.delay_days.get(name, 1.0) for name in SOURCES])
+    known_at = claims["submitted_at"][rows] + _days(lognormal(rng, medians[source], p.label.delay_spread, count))
+    audited = source == SOURCES.index("audit")
+    first = {
+        "number": claims["number"][rows],
+        "known_at": whole_seconds(known_at),
+        "label": label,
+        "source": source,
+        "audit_probability": np.where(audited, claims["audit_probability"][rows], np.nan),
+    }
+    return stack([first, _turned(rng, p, first, abuse)])
+
+
+def _sources(rng: np.random.Generator, p: Parameters, claims: Columns) -> Array:
+    """Who comes to know; -1 where nobody does. The first that applies wins."""
+    count = len(claims["number"])
+    returned = claims["remedy"] == REMEDIES.index("return_and_refund")
+    not_there = np.isin(claims["reason"], (CODE["not_received"], CODE["not_shipped"]))
+    applies = {
+        "audit": claims["audited"],
+        "chargeback": (claims["typology"] == CHARGEBACK) & (rng.random(count) < p.label.charged_back),
+        "return_inspection": returned & (rng.random(count) < p.label.return_inspection),
+        "carrier_trace": not_there & (rng.random(count) < p.label.carrier_trace),
+        "review": rng.random(count) < p.label.review,
+    }
+    source = np.full(count, -1)
+    for name in reversed(applies):
+        source[applies[name]] = SOURCES.index(name)
+    hidden = claims["approved"] & ~claims["audited"]
+    return np.where(hidden, -1, source)
+
+
+def _turned(rng: np.random.Generator, p: Parameters, first: Columns, abuse: Array) -> Columns:
+    """Wrong blame turned by an appeal; abuse first missed and found out at a second look."""
+    drawn = rng.random(len(abuse))
+    cleared = ~abuse & (first["label"] == ABUSE) & (drawn < p.label.reversal)
+    found = abuse & (first["label"] == LEGITIMATE) & (drawn < p.label.second_look)
+    rows = np.flatnonzero(cleared | found)
+    later = lognormal(rng, p.label.reversal_days, p.label.delay_spread, len(rows))
+    return {
+        "number": first["number"][rows],
+        "known_at": whole_seconds(first["known_at"][rows] + _days(later)),
+        "label": np.where(cleared[rows], LEGITIMATE, ABUSE),
+        "source": np.where(cleared[rows], SOURCES.index("appeal"), SOURCES.index("review")),
+        "audit_probability": np.full(len(rows), np.nan),
+    }
+
+
+def _days(days: Array) -> Array:
+    """At least a minute, so that a label never comes with its claim."""
+    return np.maximum((days * DAY).astype(np.int64), 60 * SECOND)
+
+
+def known_by(labels: Columns, end: int) -> Columns:
+    """Labels known before `end`."""
+    keep = (labels["known_at"] < end) & (labels["known_at"] != NEVER)
+    return {name: values[keep] for name, values in labels.items()}
