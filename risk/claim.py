@@ -172,6 +172,7 @@ def facts(claim: Claim) -> dict[str, Any]:
         "carrier": order.carrier,
         "category": item.category,
         "description": claim.description,
+        "tracking_number": order.tracking_number,
     }
 
 

@@ -19,7 +19,7 @@ from risk.features.definition import NUMBERS, SIGNAL_PREFIX, TEXTS, TIMES
 
 ENTITY_COLUMNS = ("buyer_id", "merchant_id", "creator_id", "item_id", "device_id", "address_id", "payment_id")
 ORDER_FACTS = ("paid_at", "paid_amount", "shipped_at", "promised_by", "delivered_at", "creator_id", "address_id",
-               "payment_id", "channel", "carrier", "item_id", "category", "refunded_amount")  # fmt: skip
+               "payment_id", "channel", "carrier", "tracking_number", "item_id", "category", "refunded_amount")  # fmt: skip
 """What a claim takes from its order where the claim's own column is absent or empty."""
 REQUIRED = {
     "orders": ("order_id", "buyer_id", "merchant_id", "paid_at", "paid_amount"),

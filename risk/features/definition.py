@@ -21,7 +21,7 @@ NUMBERS = (
     "guest", "opened", "no_return_confirmed", "photo_count", "video_count", "certificate_count", "scan_count",
     "chat_count",
 )  # fmt: skip
-TEXTS = ("reason", "remedy", "channel", "return_method", "carrier", "category", "description")
+TEXTS = ("reason", "remedy", "channel", "return_method", "carrier", "category", "description", "tracking_number")
 SIGNAL_PREFIX = "x_"
 """A column of this prefix is the caller's own signal and becomes a feature as it is."""
 
@@ -114,7 +114,7 @@ class FeatureSet:
     @cached_property
     def names(self) -> tuple[str, ...]:
         """Feature names in vector order."""
-        return tuple(feature.name for feature in (*self.windowed, *self.own))
+        return (*(feature.name for feature in self.windowed), *(feature.name for feature in self.own))
 
     @cached_property
     def categorical(self) -> frozenset[str]:
@@ -124,7 +124,8 @@ class FeatureSet:
     @cached_property
     def monotone(self) -> dict[str, int]:
         """Direction by feature name; 0 where the data decide."""
-        return {feature.name: feature.monotone for feature in (*self.windowed, *self.own)}
+        windowed = {feature.name: feature.monotone for feature in self.windowed}
+        return windowed | {feature.name: feature.monotone for feature in self.own}
 
     @cached_property
     def aggregates(self) -> tuple[Aggregate, ...]:

@@ -1,0 +1,101 @@
+"""From a claim and what is known of its past to a decision: pure, so that a replay gives the same."""
+
+import hashlib
+import hmac
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Literal
+
+from risk.bundle import Bundle
+from risk.claim import Claim, facts, microseconds
+from risk.features import Calculator, Facts, FeatureSet, Value
+from risk.gates import Gate, GateRules, all_gates, first_failed, left_of_order
+
+
+@dataclass(frozen=True)
+class Past:
+    """What the store knows as of the moment of the decision.
+
+    `aggregates` stand in the order of `FeatureSet.aggregates`; None when they could not be read. `approved` is what was
+    already approved at once for the same order.
+    """
+
+    aggregates: Sequence[int | None] | None
+    approved: int = 0
+
+
+@dataclass(frozen=True)
+class Audit:
+    """Whether an approved claim is drawn for a later look, and with which probability it could have been."""
+
+    selected: bool
+    probability: float
+
+
+@dataclass(frozen=True)
+class Decision:
+    """Everything that an answer says and a row freezes; reasons are computed from it where they are needed."""
+
+    decision: Literal["approve", "review"]
+    gates: tuple[Gate, ...]
+    values: tuple[Value, ...] | None
+    raw: float | None
+    score: float | None
+    threshold: float | None
+    model_version: str | None
+    left: int
+    audit: Audit
+
+
+class Decider:
+    """Decides claims with one feature set, one set of rules and one secret for the draw of audits."""
+
+    def __init__(self, *, features: FeatureSet, rules: GateRules, audit_secret: bytes) -> None:
+        self._calculator = Calculator(features)
+        self.rules = rules
+        self._secret = audit_secret
+
+    def decide(
+        self, claim: Claim, past: Past, bundle: Bundle | None, now: datetime, *, doubts: Sequence[Gate] = ()
+    ) -> Decision:
+        """Approve, or hand over to a person; `doubts` are failures met on the way, each as a failed gate."""
+        known, moment = facts(claim), microseconds(now)
+        values = self._values(claim, known, past, bundle, moment)
+        raw = score = None
+        if bundle is not None and values is not None:
+            raws = bundle.raw(bundle.encode(values))
+            raw, score = float(raws[0]), float(bundle.calibrate(raws)[0])
+        threshold = bundle.threshold if bundle is not None else None
+        gates = (
+            *doubts,
+            *all_gates(known, approved=past.approved, score=score, threshold=threshold, now=moment, rules=self.rules),
+        )
+        decision: Literal["approve", "review"] = "approve" if first_failed(gates) is None else "review"
+        return Decision(
+            decision=decision,
+            gates=gates,
+            values=values,
+            raw=raw,
+            score=score,
+            threshold=threshold,
+            model_version=bundle.version if bundle is not None else None,
+            left=left_of_order(known, past.approved),
+            audit=self._draw(claim) if decision == "approve" else Audit(selected=False, probability=0.0),
+        )
+
+    def _values(
+        self, claim: Claim, known: Facts, past: Past, bundle: Bundle | None, moment: int
+    ) -> tuple[Value, ...] | None:
+        if past.aggregates is None:
+            return None
+        values = self._calculator.values(past.aggregates, known, moment)
+        return (*values, *(bundle.signal_values(claim.extra) if bundle is not None else ()))
+
+    def _draw(self, claim: Claim) -> Audit:
+        """A draw from the claim's id alone: a repeat draws the same, and nobody without the secret can foresee it."""
+        probability = min(1.0, self.rules.audit_rate * claim.amount / self.rules.largest)
+        digest = hmac.new(self._secret, claim.claim_id.encode(), hashlib.sha256).digest()
+        uniform = int.from_bytes(digest[:8], "big") / 2**64
+        return Audit(selected=uniform < probability, probability=probability)
+

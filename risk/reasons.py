@@ -1,0 +1,116 @@
+"""Why a score is what it is: contributions of features, summed into groups that have a sentence for a person."""
+
+import tomllib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from importlib import resources
+from typing import Literal
+
+import numpy as np
+
+from risk.bundle import Bundle
+from risk.errors import Problem, SettingError
+from risk.features import Value, load_features
+
+CALLER_SIGNALS = "caller_signals"
+SMALLEST = 0.05
+"""Groups that move the log-odds by less than this are not worth a sentence."""
+MOST = 8
+
+
+@dataclass(frozen=True)
+class ReasonGroup:
+    """Features that tell a person one thing, and the sentences for it by direction and language."""
+
+    code: str
+    features: tuple[str, ...]
+    texts: Mapping[str, Mapping[str, str]]
+
+
+@dataclass(frozen=True)
+class ReasonTable:
+    """All groups; every feature of the table stands in exactly one."""
+
+    groups: tuple[ReasonGroup, ...]
+
+    def group_of(self, feature: str) -> str:
+        """The code of the group that a feature belongs to; the caller's own signals share one."""
+        return next((group.code for group in self.groups if feature in group.features), CALLER_SIGNALS)
+
+
+@dataclass(frozen=True)
+class Moved:
+    """One feature behind a reason: its value as of the decision and what it added to the log-odds."""
+
+    feature: str
+    value: Value
+    weight: float
+
+
+@dataclass(frozen=True)
+class Reason:
+    """One group's part in a score: `weight` is in log-odds, `text` is by language."""
+
+    code: str
+    direction: Literal["raises", "lowers"]
+    weight: float
+    text: Mapping[str, str]
+    features: tuple[Moved, ...]
+
+
+@lru_cache(maxsize=1)
+def load_reasons() -> ReasonTable:
+    """The reason table that this version ships; a SettingError lists features in no group or in two."""
+    data = tomllib.loads(resources.files("risk").joinpath("reasons.toml").read_text(encoding="utf-8"))
+    groups = tuple(
+        ReasonGroup(code, tuple(line["features"]), {side: line[side] for side in ("raises", "lowers")})
+        for code, line in data.items()
+    )
+    named = [feature for group in groups for feature in group.features]
+    features = load_features().names
+    problems = [Problem("reasons.toml", f"{name} stands in two groups") for name in set(named) if named.count(name) > 1]
+    problems += [Problem("reasons.toml", f"{name} stands in no group") for name in features if name not in named]
+    problems += [Problem("reasons.toml", f"{name} is not a feature") for name in named if name not in features]
+    if problems:
+        raise SettingError(problems)
+    return ReasonTable(groups)
+
+
+def explain(bundle: Bundle, values: Sequence[Value]) -> tuple[Reason, ...]:
+    """The reasons of one claim from its frozen feature values, most weighty first.
+
+    A group all of whose features are missing is not named: nothing was seen that a sentence could speak of.
+    """
+    contributions = bundle.contributions(bundle.encode(values))[0][:-1] * bundle.manifest["calibrator"]["slope"]
+    table, place = load_reasons(), {name: index for index, name in enumerate(bundle.columns)}
+    members = {group.code: [place[name] for name in group.features] for group in table.groups}
+    members[CALLER_SIGNALS] = [place[name] for name in bundle.signals]
+    weights = {code: float(np.sum(contributions[indices])) for code, indices in members.items()}
+    ranked = sorted(table.groups, key=lambda group: -abs(weights[group.code]))
+    told = [group for group in ranked if abs(weights[group.code]) >= SMALLEST and _seen(members[group.code], values)]
+    return tuple(
+        _reason(group, weights[group.code], members[group.code], contributions, bundle, values) for group in told[:MOST]
+    )
+
+
+def _seen(indices: Sequence[int], values: Sequence[Value]) -> bool:
+    return any(values[index] is not None for index in indices)
+
+
+def _reason(
+    group: ReasonGroup,
+    weight: float,
+    indices: Sequence[int],
+    contributions: Sequence[float],
+    bundle: Bundle,
+    values: Sequence[Value],
+) -> Reason:
+    direction: Literal["raises", "lowers"] = "raises" if weight > 0 else "lowers"
+    strongest = sorted(indices, key=lambda index: -contributions[index] if weight > 0 else contributions[index])
+    moved = tuple(
+        Moved(bundle.columns[index], values[index], float(contributions[index]))
+        for index in strongest[:3]
+        if values[index] is not None and contributions[index] * weight > 0
+    )
+    return Reason(group.code, direction, weight, group.texts[direction], moved)

@@ -1,0 +1,48 @@
+"""`promote`: make a bundle the one that is served, in one step that no reader can see half done."""
+
+import argparse
+import os
+import shutil
+import tempfile
+from pathlib import Path
+
+from risk.bundle import Bundle, signing_key
+
+CHAMPION, VERSIONS = "champion", "versions"
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    """Declare the arguments."""
+    parser.add_argument("bundle", type=Path, help="folder of the bundle")
+    parser.add_argument("--to", type=Path, help="folder of the champion (default: beside the bundle)")
+
+
+def run(args: argparse.Namespace) -> None:
+    """Verify, keep a copy under its version, and point `champion` at it."""
+    store = args.to or args.bundle.resolve().parent
+    version = promote(args.bundle, store)
+    print(f"{version} is the champion in {store}")
+
+
+def promote(bundle: Path, store: Path) -> str:
+    """The promoted version; raises BundleError for a bundle that must not be served."""
+    version = Bundle.load(bundle, signing_key()).version
+    kept = store / VERSIONS / version
+    kept.parent.mkdir(parents=True, exist_ok=True)
+    if bundle.resolve() != kept.resolve():
+        _copy(bundle, kept)
+    pointer = store / f".{CHAMPION}-{os.getpid()}"
+    pointer.unlink(missing_ok=True)
+    pointer.symlink_to(Path(VERSIONS) / version)
+    pointer.replace(store / CHAMPION)
+    return version
+
+
+def _copy(bundle: Path, kept: Path) -> None:
+    """A copy that appears whole: a candidate that is trained anew later does not change what is served."""
+    scratch = Path(tempfile.mkdtemp(prefix=".new-", dir=kept.parent))
+    shutil.copytree(bundle, scratch / "bundle")
+    if kept.exists():
+        kept.rename(scratch / "old")
+    (scratch / "bundle").rename(kept)
+    shutil.rmtree(scratch)

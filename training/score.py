@@ -1,0 +1,60 @@
+"""`score`: what the service would have answered, claim for claim, over a stretch of history."""
+
+import argparse
+from collections import defaultdict
+from pathlib import Path
+
+import pandas as pd
+import pyarrow as pa
+from ibis import _
+
+from risk.bundle import Bundle, signing_key
+from risk.features.definition import NUMBERS, TEXTS, TIMES
+from risk.gates import all_gates, first_failed, load_rules
+from training.arguments import add_history, add_moment
+from training.dataset import rows_until, scored_claims
+from training.history import History, open_history
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    """Declare the arguments."""
+    add_history(parser)
+    parser.add_argument("--bundle", type=Path, required=True)
+    add_moment(parser, "--from", help="first day of the stretch", required=True)
+    add_moment(parser, "--to", help="first day after the stretch", required=True)
+    parser.add_argument("--out", type=Path, required=True, help="Parquet file to write")
+
+
+def run(args: argparse.Namespace) -> None:
+    """Score and write."""
+    bundle = Bundle.load(args.bundle, signing_key())
+    with open_history(args.history) as history:
+        scores = decided_claims(history, bundle, getattr(args, "from"), args.to)
+    partial = args.out.with_suffix(".partial")
+    scores.to_parquet(partial, index=False)
+    partial.replace(args.out)
+    approved = (scores["decision"] == "approve").mean()
+    print(f"{len(scores):,} claims scored with {bundle.version}, {approved:.1%} approved at once: {args.out}")
+
+
+def decided_claims(history: History, bundle: Bundle, start: int, end: int) -> pd.DataFrame:
+    """claim_id, submitted_at, score, decision of each claim submitted in [start, end) (microseconds)."""
+    scored = scored_claims(history, bundle, start, end)[["claim_id", "submitted_at", "score"]]
+    facts = _facts(history, rows_until(history, start), rows_until(history, end))
+    rules, approved = load_rules(), defaultdict[str, int](int)
+    decisions = []
+    for row, score in zip(facts.to_pylist(), scored["score"].tolist(), strict=True):
+        order = row["order_id"]
+        gates = all_gates(
+            row, approved=approved[order], score=score, threshold=bundle.threshold, now=row["as_of"], rules=rules
+        )
+        decision = "approve" if first_failed(gates) is None else "review"
+        if decision == "approve" and order is not None:
+            approved[order] += row["amount"]
+        decisions.append(decision)
+    return scored.assign(decision=decisions)
+
+
+def _facts(history: History, first: int, last: int) -> pa.Table:
+    claims = history.claims.filter((_.row >= first) & (_.row < last)).order_by("row")
+    return claims.select("order_id", "as_of", *TIMES, *NUMBERS, *TEXTS).to_pyarrow()

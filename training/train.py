@@ -1,0 +1,259 @@
+"""`train`: fit on the past, stop early and calibrate on what came later, write a signed bundle."""
+
+import argparse
+import hashlib
+import importlib.metadata
+import sys
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import lightgbm
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+from sklearn.linear_model import LogisticRegression
+
+from risk.bundle import Bundle, signing_key, write_bundle
+from risk.errors import HistoryError, Problem
+from risk.features import load_features
+from training.arguments import add_history, add_moment, replaced_folder
+from training.check import check_history
+from training.dataset import Matrix, build_matrix, labels_at, rows_until
+from training.history import History, open_history, table_file
+
+DAY = 24 * 3_600_000_000
+FEWEST = 50
+"""Abusive and legitimate labels needed in the part that is fitted on."""
+FEWEST_TO_CALIBRATE = 300
+"""With fewer labels than this a calibrator is worse than the raw score (measured; see docs/training.md)."""
+PARAMETERS: dict[str, Any] = {
+    "objective": "binary",
+    "metric": "binary_logloss",
+    "learning_rate": 0.06,
+    # Small trees: explanations cost the square of their depth, and a reviewed claim waits for them.
+    "num_leaves": 15,
+    "max_depth": 5,
+    "min_child_samples": 60,
+    "feature_fraction": 0.6,
+    "bagging_fraction": 0.8,
+    "bagging_freq": 1,
+    "lambda_l2": 10.0,
+    "cat_smooth": 30.0,
+    "max_bin": 127,
+    "monotone_constraints_method": "basic",
+    "deterministic": True,
+    "force_row_wise": True,
+    "verbosity": -1,
+}
+MOST_TREES, PATIENCE = 300, 30
+
+
+@dataclass(frozen=True)
+class Slice:
+    """Labelled claims of one stretch of time: places in the matrix, labels, weights, money."""
+
+    start: int
+    end: int
+    rows: NDArray[np.int64]
+    abuse: NDArray[np.int64]
+    weight: NDArray[np.float64]
+    amount: NDArray[np.int64]
+
+    def summary(self) -> dict[str, Any]:
+        """What the manifest keeps of it."""
+        return {"from": _iso(self.start), "to": _iso(self.end), "labelled": len(self.rows), "abuse": int(self.abuse.sum())}
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    """Declare the arguments."""
+    add_history(parser)
+    add_moment(parser, "--until", help="nothing that became known from this day on is looked at (default: all)")
+    parser.add_argument("--out", type=Path, required=True, help="folder of the bundle; an older bundle there is replaced")
+    parser.add_argument("--seed", type=int, default=7)
+    parser.add_argument("--gap-days", type=float, help="time between training and later slices (default: the label delay)")
+    parser.add_argument("--alpha", type=float, default=0.02, help="abuse tolerated in the money approved (default 0.02)")
+    parser.add_argument("--threads", type=int, default=0, help="0 means all cores")
+
+
+def run(args: argparse.Namespace) -> None:
+    """Check the history, train, write the bundle, and print what came out."""
+    if not 0 < args.alpha < 1:
+        raise HistoryError([Problem("--alpha", "a share between 0 and 1 is expected")])
+    findings = check_history(args.history)
+    for warning in findings.warnings:
+        print(f"warning: {warning}", file=sys.stderr)
+    if findings.problems:
+        raise HistoryError(findings.problems)
+    with open_history(args.history, threads=args.threads or None) as history, replaced_folder(args.out) as folder:
+        until = args.until if args.until is not None else _end(history)
+        manifest, model = train(
+            history, until=until, seed=args.seed, gap_days=args.gap_days, alpha=args.alpha, threads=args.threads
+        )
+        version = write_bundle(folder, model, manifest, signing_key(create=True))
+        Bundle.load(folder, signing_key())
+    slices = manifest["slices"]
+    print(f"bundle {version} in {args.out}")
+    print(f"trees {manifest['trees']}, gap {manifest['gap_days']:.1f} days, threshold {manifest['threshold']:.4f}")
+    for name, part in slices.items():
+        print(f"{name:<10} {part['from'][:10]} to {part['to'][:10]}  {part['labelled']:>8,} labelled, {part['abuse']:,} abuse")
+
+
+def train(
+    history: History, *, until: int, seed: int, gap_days: float | None, alpha: float, threads: int
+) -> tuple[dict[str, Any], str]:
+    """The manifest and the model text of a new bundle; raises HistoryError where there are too few labels."""
+    labels = labels_at(history, until)
+    labels = labels[labels["label"].isin(("abuse", "legitimate")) & (labels["submitted_at"] < until)]
+    gap = int(gap_days * DAY) if gap_days is not None else _delay(labels, until)
+    fit, stop, calibrate = _slices(labels, until, gap)
+    matrix = build_matrix(history, last=rows_until(history, until))
+    words = matrix.vocabulary()
+    values = matrix.encoded({name: {word: code for code, word in enumerate(known)} for name, known in words.items()})
+    booster = _fit(matrix, values, fit, stop, seed=seed, threads=threads)
+    raw = np.asarray(booster.predict(values[calibrate.rows], raw_score=True))
+    calibrator = _calibrator(raw, calibrate)
+    score = 1.0 / (1.0 + np.exp(-(calibrator["slope"] * raw + calibrator["intercept"])))
+    features = load_features()
+    manifest = {
+        "trained_until": _iso(until),
+        "seed": seed,
+        "alpha": alpha,
+        "threshold": plain_threshold(score, calibrate, alpha),
+        "calibrator": calibrator,
+        "gap_days": gap / DAY,
+        "trees": booster.best_iteration or booster.num_trees(),
+        "slices": {"fit": fit.summary(), "stop": stop.summary(), "calibrate": calibrate.summary()},
+        "features": {
+            "fingerprint": features.fingerprint,
+            "names": list(features.names),
+            "signals": [name for name in matrix.columns if name not in features.names],
+            "categories": words,
+        },
+        "reference": {"score_deciles": np.quantile(score, np.linspace(0, 1, 11)).tolist()},
+        "parameters": PARAMETERS,
+        "history": _fingerprint(history),
+        "libraries": {name: importlib.metadata.version(name) for name in ("lightgbm", "scikit-learn", "numpy", "duckdb")},
+    }
+    return manifest, booster.model_to_string(num_iteration=booster.best_iteration or -1)
+
+
+def _slices(labels: pd.DataFrame, until: int, gap: int) -> tuple[Slice, Slice, Slice]:
+    """Fit on the earliest matured claims; stop early and calibrate on later ones, the label delay between them."""
+    mature = labels[labels["submitted_at"] < until - gap]
+    if len(mature) == 0:
+        raise HistoryError([Problem("labels", f"no label of a claim older than the gap of {gap / DAY:.0f} days")])
+    moments = mature["submitted_at"].to_numpy()
+    first, middle, late = (int(np.quantile(moments, share)) for share in (0.0, 0.70, 0.85))
+    end = int(moments[-1]) + 1
+    # The gap never eats more than a third of what there is to fit on.
+    fit_end = middle - min(gap, (middle - first) // 3)
+    parts = [_slice(mature, *bounds) for bounds in ((first, fit_end), (middle, late), (late, end))]
+    problems = [
+        Problem("labels", f"{name}: {int(part.abuse.sum())} abuse of {len(part.rows)} labels, at least {least} of each needed")
+        for name, part, least in zip(("fit", "stop", "calibrate"), parts, (FEWEST, 5, 5), strict=True)
+        if min(part.abuse.sum(), len(part.rows) - part.abuse.sum()) < least
+    ]
+    if problems:
+        raise HistoryError(problems)
+    return parts[0], parts[1], parts[2]
+
+
+def _slice(labels: pd.DataFrame, start: int, end: int) -> Slice:
+    part = labels[(labels["submitted_at"] >= start) & (labels["submitted_at"] < end)]
+    # An audited approval stands for all approvals that were not audited.
+    weight = 1.0 / part["audit_probability"].fillna(1.0).clip(lower=0.001).to_numpy(dtype=float)
+    return Slice(
+        start=start,
+        end=end,
+        rows=part["row"].to_numpy(),
+        abuse=(part["label"] == "abuse").to_numpy(dtype=np.int64),
+        weight=weight,
+        amount=part["amount"].to_numpy(),
+    )
+
+
+def _fit(
+    matrix: Matrix, values: NDArray[np.float64], fit: Slice, stop: Slice, *, seed: int, threads: int
+) -> lightgbm.Booster:
+    features = load_features()
+    parameters = PARAMETERS | {
+        "seed": seed,
+        "num_threads": threads,
+        "monotone_constraints": [features.monotone.get(name, 0) for name in matrix.columns],
+    }
+    # Full inverse-probability weights over-fit the few heavy rows; their square roots rank best (docs/training.md).
+    train_set, stop_set = (
+        lightgbm.Dataset(
+            values[part.rows],
+            part.abuse,
+            weight=np.sqrt(part.weight) / np.sqrt(part.weight).mean(),
+            feature_name=[f"f{place}" for place in range(len(matrix.columns))],
+            categorical_feature=[matrix.columns.index(name) for name in matrix.words],
+            params=parameters,
+        )
+        for part in (fit, stop)
+    )
+    return lightgbm.train(
+        parameters,
+        train_set,
+        num_boost_round=MOST_TREES,
+        valid_sets=[stop_set],
+        callbacks=[lightgbm.early_stopping(PATIENCE, verbose=False), _progress],
+    )
+
+
+def _progress(environment: Any) -> None:
+    if environment.iteration % 25 == 0:
+        print(f"tree {environment.iteration:>4}  log loss {environment.evaluation_result_list[0][2]:.5f}", file=sys.stderr)
+
+
+def _calibrator(raw: NDArray[np.float64], part: Slice) -> dict[str, float]:
+    """Two numbers of a logistic fit on the raw score; the identity where labels are too few or the fit turns around."""
+    if len(raw) < FEWEST_TO_CALIBRATE:
+        return {"slope": 1.0, "intercept": 0.0}
+    model = LogisticRegression(C=np.inf).fit(raw.reshape(-1, 1), part.abuse, sample_weight=part.weight)
+    slope, intercept = float(model.coef_[0, 0]), float(model.intercept_[0])
+    return {"slope": slope, "intercept": intercept} if slope > 0 else {"slope": 1.0, "intercept": 0.0}
+
+
+def plain_threshold(score: NDArray[np.float64], part: Slice, alpha: float) -> float:
+    """The largest score under which at most `alpha` of the money was abuse; 0 where no score will do.
+
+    .. warning:: An observed share, not a promise: it is broken on about half of all later stretches.
+    """
+    order = np.argsort(score, kind="stable")
+    money = np.cumsum((part.weight * part.amount)[order])
+    lost = np.cumsum((part.weight * part.amount * part.abuse)[order])
+    within = np.flatnonzero(lost <= alpha * money)
+    return float(score[order][within[-1]]) if len(within) else 0.0
+
+
+def _delay(labels: pd.DataFrame, until: int) -> int:
+    """The time within which nine of ten labels become known, at most a quarter of the history (microseconds)."""
+    if len(labels) == 0:
+        return 0
+    span = until - int(labels["submitted_at"].min())
+    delay = np.quantile((labels["known_at"] - labels["submitted_at"]).to_numpy(), 0.9)
+    return int(min(delay, span / 4))
+
+
+def _end(history: History) -> int:
+    newest = [history.claims.submitted_at.max(), history.labels.known_at.max()]
+    return max(int(moment.to_pyarrow().as_py() or 0) for moment in newest) + 1
+
+
+def _fingerprint(history: History) -> dict[str, str]:
+    """SHA-256 of each table's file."""
+    files = {table: table_file(history.path, table) for table in ("orders", "claims", "labels", "decisions")}
+    found = {}
+    for table, file in files.items():
+        if file is not None:
+            with file.open("rb") as handle:
+                found[table] = hashlib.file_digest(handle, "sha256").hexdigest()
+    return found
+
+
+def _iso(moment: int) -> str:
+    return datetime.fromtimestamp(moment / 1_000_000, UTC).isoformat()
