@@ -38,10 +38,12 @@ def attempts_of_week(
 ) -> Columns | None:
     """Orders made in order to abuse them, in a week that is to draw so many claims."""
     parts = []
-    anybody = np.cumsum(world.buyers.weights(now)[: world.buyers.honest])
+    weights = world.buyers.weights(now, world.p.people.newcomer_factor)
+    anybody = np.cumsum(weights[: world.buyers.honest])
+    wanted = claims * world.p.abuse.share * world.p.abuse.attempts_a_claim
     total = sum(numbers.share for numbers in world.p.typology.values())
     for number, numbers in enumerate(world.p.typology.values()):
-        count = int(rng.poisson(claims * world.p.abuse.share * numbers.share / total))
+        count = int(rng.poisson(wanted * numbers.share / total))
         if count and now >= attempts.appears[number]:
             parts.append(_attempt(rng, world, attempts, anybody, now, number, count))
     return stack(parts) if parts else None

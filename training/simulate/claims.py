@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from risk.vocabulary import REASONS, REMEDIES
+from risk.vocabulary import REASONS, REMEDIES, RETURN_METHODS
 from training.simulate.abuse import abusive_claims
 from training.simulate.columns import DAY, HOUR, NEVER, Array, Columns, choose, lognormal, stack, take, whole_seconds
 from training.simulate.lookalikes import CODE, honest_claims
@@ -28,9 +28,8 @@ def claims_of(rng: np.random.Generator, world: World, orders: Columns) -> Column
     claims |= _signals(rng, world, claims)
     script = world.buyers["script"][claims["buyer"]]
     claims["script"] = np.where(script < 0, claims["buyer"] * 7919, script) % VARIANTS
-    claims["variant"] = np.where(
-        rng.random(count) < 0.15, -1, (VARIANTS * rng.random(count) ** 1.6).astype(np.int64)
-    )  # fmt: skip
+    variant = (VARIANTS * rng.random(count) ** 1.6).astype(np.int64)
+    claims["variant"] = np.where(rng.random(count) < world.p.asked.no_text, -1, variant)
     show_tells(rng, world.p, claims)
     return _as_known(claims)
 
@@ -48,9 +47,9 @@ def _remedies(rng: np.random.Generator, world: World, claims: Columns) -> Array:
         wanted = world.p.habits[reason].remedies
         codes = np.array([REMEDIES.index(name) for name in wanted])
         remedy[rows] = codes[choose(rng, list(wanted.values()), len(rows))]
-    # Half of the abusive claims ask what suits the typology, the other half what anybody would ask.
+    # Some abusive claims ask what suits the typology, the others what anybody would ask.
     refund_only = np.array([numbers.refund_only for numbers in world.p.typology.values()] + [0.0])[claims["typology"]]
-    bent = (claims["typology"] >= 0) & (rng.random(len(remedy)) < 0.5) & (claims["reason"] != CODE["return_freight"])
+    bent = (claims["typology"] >= 0) & (rng.random(len(remedy)) < world.p.abuse.suits) & (claims["reason"] != CODE["return_freight"])
     asked = np.where(rng.random(len(remedy)) < refund_only, 0, 1)
     never_back = np.isin(claims["reason"], (CODE["not_received"], CODE["missing_item"], CODE["spoiled"]))
     return np.where(bent, np.where(never_back, 0, asked), remedy)
@@ -61,7 +60,7 @@ def _submissions(rng: np.random.Generator, world: World, claims: Columns) -> Arr
     count = len(claims["reason"])
     hurry = np.array([numbers.hurry for numbers in world.p.typology.values()] + [1.0])[claims["typology"]]
     delay = lognormal(rng, _habit(world, claims, "delay_days") * hurry, _habit(world, claims, "spread"), count)
-    raw = claims["noticed_at"] + (np.minimum(delay, 58.0) * DAY).astype(np.int64)
+    raw = claims["noticed_at"] + (np.minimum(delay, world.p.asked.longest_days) * DAY).astype(np.int64)
     same_day = raw // DAY * DAY + time_of_day(rng, world.p, count)
     earliest = claims["noticed_at"] + HOUR // 2
     time = np.where(same_day > earliest, same_day, np.maximum(raw, earliest))
@@ -72,7 +71,7 @@ def _submissions(rng: np.random.Generator, world: World, claims: Columns) -> Arr
 
 
 def _evidence(rng: np.random.Generator, world: World, claims: Columns) -> Columns:
-    count = len(claims["reason"])
+    asked, count = world.p.asked, len(claims["reason"])
     effort = rng.gamma(2.0, 0.5, count)
 
     def pieces(field: str) -> Array:
@@ -80,17 +79,20 @@ def _evidence(rng: np.random.Generator, world: World, claims: Columns) -> Column
 
     has_goods = ~np.isin(claims["reason"], (CODE["not_received"], CODE["not_shipped"]))
     goes_back = (claims["remedy"] == REMEDIES.index("return_and_refund")) | (claims["remedy"] == REMEDIES.index("freight"))
-    opened = (rng.random(count) < 0.88) & has_goods & (claims["reason"] != CODE["return_freight"])
+    opened = (rng.random(count) < asked.opened) & has_goods & (claims["reason"] != CODE["return_freight"])
+    methods = choose(rng, [asked.return_methods[name] for name in RETURN_METHODS], count)
     return {
         "photo_count": np.minimum(pieces("photos"), 9),
         "video_count": np.minimum(pieces("videos"), 3),
         "certificate_count": np.minimum(pieces("certificates"), 2),
         "scan_count": np.minimum(pieces("scans"), 4),
         "chat_count": np.minimum(pieces("chats"), 8),
-        "opened": np.where(rng.random(count) < 0.12, -1, opened),
-        "no_return_confirmed": np.where(rng.random(count) < 0.6, -1, rng.random(count) < 0.1),
+        "opened": np.where(rng.random(count) < asked.opened_unknown, -1, opened),
+        "no_return_confirmed": np.where(
+            rng.random(count) < asked.confirmed_unknown, -1, rng.random(count) < asked.confirmed
+        ),
         "return_method": np.where(
-            goes_back & (rng.random(count) < 0.9), choose(rng, [0.42, 0.48, 0.1], count), -1
+            goes_back & (rng.random(count) >= asked.return_method_unknown), methods, -1
         ),
     }  # fmt: skip
 
@@ -108,7 +110,7 @@ def _money(rng: np.random.Generator, world: World, claims: Columns) -> Columns:
     amount = np.where(partial, (amount * (0.2 + 0.7 * rng.random(count))).astype(np.int64), amount)
     fresh = np.array([kind.fresh for kind in p.category.values()])[world.market.item_category[claims["item"]]]
     by_share = fresh & np.isin(claims["reason"], (CODE["spoiled"], CODE["damaged"], CODE["missing_item"]))
-    more = np.where(claims["typology"] >= 0, 0.85, 1.1)
+    more = np.where(claims["typology"] >= 0, p.asked.affected_abuse, p.asked.affected)
     affected = np.round(rng.beta(1.3, more, count), 2)
     capped = TIERS[np.minimum(np.searchsorted(TIERS, affected - 1e-9), 4)]
     amount = np.where(by_share, (item * capped).astype(np.int64), amount)
@@ -123,15 +125,15 @@ def _money(rng: np.random.Generator, world: World, claims: Columns) -> Columns:
 
 def _things(rng: np.random.Generator, world: World, claims: Columns) -> Columns:
     """Device and account as the service sees them; some callers leave a thing out."""
-    count, buyer = len(claims["reason"]), claims["buyer"]
+    asked, count, buyer = world.p.asked, len(claims["reason"]), claims["buyer"]
     device = world.buyers["device"][buyer]
     other = rng.random(count) < world.p.people.second_device
     device = np.where(other, (1 << 40) + buyer, device)
     guest = world.buyers["guest"][buyer]
     return {
-        "device": np.where(rng.random(count) < 0.03, -1, device),
-        "address": np.where(rng.random(count) < 0.01, -1, claims["address"]),
-        "payment": np.where(rng.random(count) < 0.02, -1, claims["payment"]),
+        "device": np.where(rng.random(count) < asked.no_device, -1, device),
+        "address": np.where(rng.random(count) < asked.no_address, -1, claims["address"]),
+        "payment": np.where(rng.random(count) < asked.no_payment, -1, claims["payment"]),
         "registered_at": np.where(guest, NEVER, whole_seconds(world.buyers["registered_at"][buyer])),
         "verified": world.buyers["verified"][buyer] & ~guest,
         "guest": guest,
@@ -154,7 +156,8 @@ def _signals(rng: np.random.Generator, world: World, claims: Columns) -> Columns
     }
     signals = {name: _signal(rng, name, world.p.signal[name], rows) for name, rows in applies.items()}
     lost = claims["fate"] == NOT_HANDED_OVER
-    signals["x_delivery_distance_km"] = np.round(signals["x_delivery_distance_km"] * np.where(lost, 1.8, 1.0), 3)
+    farther = np.where(lost, world.p.asked.not_handed_over_distance, 1.0)
+    signals["x_delivery_distance_km"] = np.round(signals["x_delivery_distance_km"] * farther, 3)
     return signals
 
 

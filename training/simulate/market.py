@@ -61,7 +61,7 @@ def build_market(rng: np.random.Generator, p: Parameters, orders: float, start: 
     home = roots[choose(rng, shares, merchants)]
 
     item_merchant = choose(rng, merchant_size, items)
-    item_category = _categories(rng, home[item_merchant], roots, shares)
+    item_category = _categories(rng, home[item_merchant], roots, shares, p.market.home_category)
     prices = np.array([category.price for category in p.category.values()])
     spreads = np.array([category.spread for category in p.category.values()])
     price = lognormal(rng, prices[item_category], spreads[item_category], items)
@@ -69,7 +69,10 @@ def build_market(rng: np.random.Generator, p: Parameters, orders: float, start: 
     weight = popularity * _balance(item_category, popularity, shares)
 
     creator_bad = _some(rng, creators, p.market.bad_creator, spare=2)
-    batch = _some(rng, items, p.market.bad_batch, spare=0)
+    # Popular items are made in more batches, so a bad one is likelier among them.
+    batch = np.zeros(items, dtype=bool)
+    likely = np.argsort(-np.sqrt(popularity) * rng.exponential(1.0, items), kind="stable")
+    batch[likely[: max(1, round(items * p.market.bad_batch))]] = True
     batch_from = start + (rng.random(items) * days * DAY).astype(np.int64)
     order = np.argsort(item_merchant, kind="stable")
     return Market(
@@ -102,10 +105,10 @@ def _some(rng: np.random.Generator, count: int, share: float, spare: int) -> Arr
     return marked
 
 
-def _categories(rng: np.random.Generator, home: Array, roots: Array, shares: Array) -> Array:
+def _categories(rng: np.random.Generator, home: Array, roots: Array, shares: Array, stay: float) -> Array:
     """A merchant mostly keeps to one root category."""
     category = choose(rng, shares, len(home))
-    stays = rng.random(len(home)) < 0.85
+    stays = rng.random(len(home)) < stay
     for root in np.unique(roots):
         of_root = np.flatnonzero(roots == root)
         rows = np.flatnonzero(stays & (home == root))

@@ -36,7 +36,7 @@ class Shelves:
 
 def honest_orders(rng: np.random.Generator, world: World, shelves: Shelves, now: int, count: int) -> Columns:
     """What everybody, abusers included, orders without a second thought."""
-    buyer = pick(rng, np.cumsum(world.buyers.weights(now)), count)
+    buyer = pick(rng, np.cumsum(world.buyers.weights(now, world.p.people.newcomer_factor)), count)
     item = pick(rng, shelves.all_items, count)
     heavy = world.buyers["segment"][buyer] == HONEST_SEGMENTS.index("returner")
     clothes = heavy & (rng.random(count) < world.p.people.returner_clothes)
@@ -55,7 +55,7 @@ def draw_orders(rng: np.random.Generator, world: World, now: int, buyer: Array, 
     others = rng.poisson(p.market.other_items, count)
     other_money = (others * lognormal(rng, 4000.0, 0.6, count)).astype(np.int64)
     channel = choose(rng, list(p.market.channels.values()), count)
-    usual = rng.random(count) < 0.6
+    usual = rng.random(count) < p.market.usual_creator
     creator = np.where(usual, market.item_creator[item], pick(rng, market.creator_cumulative, count))
     gift = rng.random(count) < p.people.gift_address
     anywhere = world.buyers["address"][rng.integers(0, world.buyers.honest, count)]

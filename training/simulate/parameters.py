@@ -34,6 +34,11 @@ class Abuse:
     keep_address: float
     keep_payment: float
     active_days: float
+    least_rings: float
+    attempts_a_claim: float
+    among_others: float
+    verified_less: float
+    suits: float
 
 
 @dataclass(frozen=True)
@@ -68,6 +73,7 @@ class People:
     shared_payment: float
     second_device: float
     gift_address: float
+    newcomer_factor: float
 
 
 @dataclass(frozen=True)
@@ -88,6 +94,8 @@ class Market:
     quantity_more: float
     other_items: float
     discount: float
+    home_category: float
+    usual_creator: float
 
 
 @dataclass(frozen=True)
@@ -124,6 +132,26 @@ class Cause:
     return_freight: float
     partial: float
     earlier_refund: float
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What a claim says, whoever makes it."""
+
+    opened: float
+    opened_unknown: float
+    confirmed: float
+    confirmed_unknown: float
+    return_methods: Mapping[str, float]
+    return_method_unknown: float
+    no_device: float
+    no_address: float
+    no_payment: float
+    no_text: float
+    affected: float
+    affected_abuse: float
+    not_handed_over_distance: float
+    longest_days: float
 
 
 @dataclass(frozen=True)
@@ -211,6 +239,7 @@ class Parameters:
     market: Market
     parcel: Parcel
     cause: Cause
+    asked: Asked
     label: Label
     champion: Champion
     category: Mapping[str, Category]
@@ -223,7 +252,7 @@ class Parameters:
 
 SECTIONS: dict[str, type] = {
     "abuse": Abuse, "volume": Volume, "people": People, "market": Market, "parcel": Parcel, "cause": Cause,
-    "label": Label, "champion": Champion,
+    "asked": Asked, "label": Label, "champion": Champion,
 }  # fmt: skip
 FAMILIES: dict[str, Any] = {
     "category": Category, "habits": Habits, "signal": Signal, "typology": Numbers, "published": float,

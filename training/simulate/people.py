@@ -20,10 +20,14 @@ class Buyers:
     def __getitem__(self, name: str) -> Array:
         return self.table[name]
 
-    def weights(self, now: int) -> Array:
-        """How much each account buys in the week that begins now; accounts yet to come and dropped ones nothing."""
-        active = (self["registered_at"] < now) & (self["until"] > now)
-        return np.where(active, self["rate"], 0.0)
+    def weights(self, now: int, newcomers: float) -> Array:
+        """How much each account buys in the week that begins now, a new one `newcomers` times as much as later.
+
+        Accounts yet to come and dropped ones buy nothing.
+        """
+        age = now - self["registered_at"]
+        active = (age > 0) & (self["until"] > now)
+        return np.where(active, self["rate"] * np.where(age < 30 * DAY, newcomers, 1.0), 0.0)
 
 
 def build_honest(rng: np.random.Generator, p: Parameters, orders: float, start: int, days: int) -> Columns:
@@ -140,10 +144,14 @@ def _typology_rows(
 ) -> Columns:
     numbers = list(p.typology.values())[number]
     wanted = claims * p.abuse.share * numbers.share * (1 - numbers.opportunist)
-    rings = max(1, round(wanted / (numbers.claims_each * numbers.ring)))
-    ring_begins = start + ((rng.random(rings) * 1.15 - 0.15) * days * DAY).astype(np.int64)
-    actors = rings * numbers.ring
-    ring = np.repeat(np.arange(rings), numbers.ring)
+    # Small worlds have small rings rather than one large one, or most weeks would have nobody at work.
+    members = max(1, min(numbers.ring, round(wanted / (numbers.claims_each * p.abuse.least_rings))))
+    rings = max(round(p.abuse.least_rings), round(wanted / (numbers.claims_each * members)))
+    even = (np.arange(rings) + rng.random(rings)) / rings
+    before = p.abuse.active_days * 0.7
+    ring_begins = start + ((even * (days + before) - before) * DAY).astype(np.int64)
+    actors = rings * members
+    ring = np.repeat(np.arange(rings), members)
     identities = 1 + rng.poisson(numbers.identities - 1, actors)
     begins = ring_begins[ring] + (rng.random(actors) * 20 * DAY).astype(np.int64)
     life = (lognormal(rng, p.abuse.active_days, 0.4, actors) * DAY).astype(np.int64)
@@ -157,7 +165,7 @@ def _typology_rows(
         "begins": begins[actor] + step * turn,
         "ends": begins[actor] + step * (turn + 1),
         "turn": turn,
-        "members": np.full(len(actor), numbers.ring),
+        "members": np.full(len(actor), members),
         "targeted": np.full(len(actor), numbers.one_merchant),
     }
 
@@ -182,7 +190,7 @@ def _account_rows(
         for name, keep in (("device", p.abuse.keep_device), ("payment", p.abuse.keep_payment))
     }
     address = _kept(rng, again, first_of_actor, own, ring_pool, in_ring, p.abuse.keep_address, base)
-    among_others = rng.random(count) < 0.35
+    among_others = rng.random(count) < p.abuse.among_others
     target = rng.integers(0, merchants, int(ring.max()) + 1)
     scripts = rng.integers(0, 1 << 20, int(ring.max()) + 1)
     return {
@@ -192,7 +200,7 @@ def _account_rows(
         "segment": choose(rng, [0.3, 0.7], count),
         "taste": np.ones(count),
         "claiming": rng.gamma(p.people.claiming_shape, 1 / p.people.claiming_shape, count),
-        "verified": rng.random(count) < p.people.verified - 0.08,
+        "verified": rng.random(count) < p.people.verified - p.abuse.verified_less,
         "guest": rng.random(count) < p.people.guest,
         "address": np.where(among_others & ~again & ~in_ring, rng.integers(0, home, count), address),
         "device": things["device"],
