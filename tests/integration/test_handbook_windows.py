@@ -34,10 +34,10 @@ TABLE = """
 utc_offset_hours = 0
 [entities]
 buyer = { column = "buyer_id" }
-merchant = { column = "merchant_id", long = true }
+shop = { column = "merchant_id", long = true }
 [measures]
 claims = { event = "claim" }
-claim_amount = { event = "claim", value = "amount" }
+paid = { event = "claim", value = "amount" }
 abuse = { event = "label", value = "abuse" }
 legitimate = { event = "label", value = "legitimate" }
 [own]
@@ -47,10 +47,10 @@ weekday = { weekday_of = "submitted_at" }
 """ + "\n".join(
     f"""
 CUSTOMER_ID_NB_TX_{days}DAY_WINDOW = {{ entity = "buyer", sum = "claims", window = "{window}" }}
-CUSTOMER_ID_AVG_AMOUNT_{days}DAY_WINDOW = {{ entity = "buyer", ratio = ["claim_amount", "claims"], window = "{window}" }}
-known_fraud_{days} = {{ entity = "merchant", sum = "abuse", window = "{window}" }}
-known_honest_{days} = {{ entity = "merchant", sum = "legitimate", window = "{window}" }}
-TERMINAL_ID_RISK_{days}DAY_WINDOW = {{ entity = "merchant", ratio = ["abuse", "abuse+legitimate"], window = "{window}" }}
+CUSTOMER_ID_AVG_AMOUNT_{days}DAY_WINDOW = {{ entity = "buyer", ratio = ["paid", "claims"], window = "{window}" }}
+known_fraud_{days} = {{ entity = "shop", sum = "abuse", window = "{window}" }}
+known_honest_{days} = {{ entity = "shop", sum = "legitimate", window = "{window}" }}
+TERMINAL_ID_RISK_{days}DAY_WINDOW = {{ entity = "shop", window = "{window}", ratio = ["abuse", "abuse+legitimate"] }}
 """
     for days, window in ((1, "24h"), (7, "7d"), (30, "30d"))
 )
