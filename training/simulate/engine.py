@@ -64,7 +64,8 @@ class Engine:
         self._shelves = Shelves.of(self.market)
         appears = {name: micros(day) for name, day in settings.new_typologies}
         self._attempts = Attempts.of(p, self.market, self._accounts, appears)
-        self._champion = Champion(p, len(buyers["rate"]), int(buyers["device"].max()) + 1)
+        counts = {thing: int(buyers[thing].max()) + 1 for thing in ("device", "payment")}
+        self._champion = Champion(p, {"buyer": len(buyers["rate"]), **counts})
         self._shares = self._week_shares()
 
     def run(self) -> Iterator[Week]:
@@ -88,6 +89,7 @@ class Engine:
             ready |= self._decide(week, ready)
             unknown.append(labels_of(self._rng(week, "labels"), self._p, ready))
             labels, unknown = _split(unknown, "known_at", until)
+            self._champion.learn(labels)
             yield Week(orders, ready, known_by(labels, self.end))
 
     def _rng(self, week: int, step: str) -> np.random.Generator:

@@ -6,55 +6,73 @@ And the earlier champion, whose approvals hide labels: it sees nothing but what 
 import numpy as np
 
 from risk.vocabulary import LABELS, REMEDIES
-from training.simulate.columns import DAY, NEVER, SECOND, Array, Columns, lognormal, stack, whole_seconds
+from training.simulate.columns import DAY, NEVER, SECOND, Array, Columns, lognormal, stack, take, whole_seconds
 from training.simulate.lookalikes import CODE
 from training.simulate.parameters import Parameters
 from training.simulate.typologies import CHARGEBACK
 
+THINGS = ("buyer", "device", "payment")  # what the champion remembers
 SOURCES = ("review", "return_inspection", "carrier_trace", "chargeback", "audit", "appeal")
 ABUSE, LEGITIMATE, UNDECIDED = (LABELS.index(label) for label in ("abuse", "legitimate", "undecided"))
 
 
 class Champion:
-    """Counts earlier claims by buyer and device and scores by them; batches have to come in order of time."""
+    """Scores by what earlier claims and labels showed of a buyer and the buyer's things; batches in order of time."""
 
-    def __init__(self, p: Parameters, buyers: int, devices: int) -> None:
+    def __init__(self, p: Parameters, things: dict[str, int]) -> None:
+        """`things` gives, for buyer, device and payment, how many there are."""
         self._p = p
-        self._by_buyer = np.zeros(buyers, dtype=np.int64)
-        self._by_device = np.zeros(devices, dtype=np.int64)
+        self._claims = {thing: np.zeros(count, dtype=np.int64) for thing, count in things.items()}
+        self._confirmed = {thing: np.zeros(count, dtype=np.int64) for thing, count in things.items()}
 
     def decide(self, rng: np.random.Generator, claims: Columns) -> Columns:
         """`champion_score`, `approved`, `audit_probability` and `audited`, a row a claim."""
-        score = self._score(rng, claims)
+        score = self._score(claims) + self._p.champion.noise * rng.standard_normal(len(claims["number"]))
         rank = np.argsort(np.argsort(score, kind="stable"), kind="stable") / max(1, len(score))
         numbers = self._p.champion
         approved = rank < numbers.approve
-        near = np.clip(rank / numbers.approve, 0, 1) > 0.8
+        near = rank / numbers.approve > numbers.near
         probability = np.where(near, numbers.audit_high, numbers.audit_low)
+        self._count(self._claims, claims)
         return {
-            "champion_score": np.round(1 / (1 + np.exp(-score)), 6),
+            "champion_score": np.round(1 / (1 + np.exp(4.0 - score)), 6),
             "approved": approved,
             "audit_probability": np.where(approved, probability, np.nan),
             "audited": approved & (rng.random(len(score)) < probability),
         }
 
-    def _score(self, rng: np.random.Generator, claims: Columns) -> Array:
+    def learn(self, labels: Columns) -> None:
+        """Remember confirmed abuse, once it is known."""
+        self._count(self._confirmed, take(labels, np.flatnonzero(labels["label"] == ABUSE)))
+
+    def _score(self, claims: Columns) -> Array:
         weights = self._p.champion.weights
-        known = (claims["device"] >= 0) & (claims["device"] < len(self._by_device))
-        device = np.where(known, claims["device"], 0)
+        by_buyer, by_device = self._seen(self._claims, claims, "buyer"), self._seen(self._claims, claims, "device")
+        confirmed = np.maximum.reduce([self._seen(self._confirmed, claims, thing) for thing in self._confirmed])
         new = claims["submitted_at"] - claims["registered_at"] < 60 * DAY
-        score = (
-            weights["buyer_claims"] * np.log1p(self._by_buyer[claims["buyer"]])
-            + weights["device_claims"] * np.log1p(self._by_device[device]) * known
+        score: Array = (
+            weights["confirmed"] * np.log1p(confirmed)
+            + weights["buyer_claims"] * np.log1p(by_buyer)
+            + weights["device_others"] * np.log1p(np.maximum(0, by_device - by_buyer))
             + weights["new_account"] * new
             + weights["amount"] * np.log(claims["amount"] / 10_000 + 0.01)
-            + weights["not_received"] * (claims["reason"] == CODE["not_received"])
             + weights["photos"] * (claims["photo_count"] > 0)
-            - 4.0
         )
-        np.add.at(self._by_buyer, claims["buyer"], 1)
-        np.add.at(self._by_device, device[known], 1)
-        return score + self._p.champion.noise * rng.standard_normal(len(score))
+        for reason in ("not_received", "damaged", "no_reason"):
+            score = score + weights[reason] * (claims["reason"] == CODE[reason])
+        return score
+
+    @staticmethod
+    def _seen(counts: dict[str, Array], claims: Columns, thing: str) -> Array:
+        number, known = claims[thing], counts[thing]
+        there = (number >= 0) & (number < len(known))
+        return np.where(there, known[np.where(there, number, 0)], 0)
+
+    @staticmethod
+    def _count(counts: dict[str, Array], rows: Columns) -> None:
+        for thing, known in counts.items():
+            number = rows[thing]
+            np.add.at(known, number[(number >= 0) & (number < len(known))], 1)
 
 
 def random_audit(rng: np.random.Generator, p: Parameters, count: int) -> Columns:
@@ -88,6 +106,7 @@ def labels_of(rng: np.random.Generator, p: Parameters, claims: Columns) -> Colum
         "label": label,
         "source": source,
         "audit_probability": np.where(audited, claims["audit_probability"][rows], np.nan),
+        **{thing: claims[thing][rows] for thing in THINGS},
     }
     return stack([first, _turned(rng, p, first, abuse)])
 
@@ -124,6 +143,7 @@ def _turned(rng: np.random.Generator, p: Parameters, first: Columns, abuse: Arra
         "label": np.where(cleared[rows], LEGITIMATE, ABUSE),
         "source": np.where(cleared[rows], SOURCES.index("appeal"), SOURCES.index("review")),
         "audit_probability": np.full(len(rows), np.nan),
+        **{thing: first[thing][rows] for thing in THINGS},
     }
 
 

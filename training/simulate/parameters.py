@@ -176,6 +176,7 @@ class Champion:
     approve: float
     audit_low: float
     audit_high: float
+    near: float
     weights: Mapping[str, float]
     noise: float
 

@@ -145,7 +145,8 @@ def _typology_rows(
     numbers = list(p.typology.values())[number]
     wanted = claims * p.abuse.share * numbers.share * (1 - numbers.opportunist)
     # Small worlds have small rings rather than one large one, or most weeks would have nobody at work.
-    members = max(1, min(numbers.ring, round(wanted / (numbers.claims_each * p.abuse.least_rings))))
+    most = round(wanted / (numbers.claims_each * p.abuse.least_rings))
+    members = max(min(2, numbers.ring), min(numbers.ring, most))
     rings = max(round(p.abuse.least_rings), round(wanted / (numbers.claims_each * members)))
     even = (np.arange(rings) + rng.random(rings)) / rings
     before = p.abuse.active_days * 0.7

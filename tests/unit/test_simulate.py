@@ -1,0 +1,244 @@
+"""The simulated marketplace as others see it: a history whose rows hold what was known, and a truth kept apart."""
+
+from dataclasses import replace
+from datetime import date
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from sklearn.metrics import roc_auc_score
+
+from risk.vocabulary import CHANNELS, LABELS, REASONS, REMEDIES, RETURN_METHODS
+from training.simulate.engine import Settings
+from training.simulate.history import write_history
+from training.simulate.lookalikes import LOOK_ALIKES
+from training.simulate.typologies import NAMES, TYPOLOGIES
+
+SETTINGS = Settings(claims=20_000, seed=11)
+SMALL = Settings(claims=600, seed=3, days=120)
+
+
+class World:
+    """A written history, read back."""
+
+    def __init__(self, folder: Path, settings: Settings) -> None:
+        self.out, self.oracle_file = folder / "history", folder / "history.oracle.parquet"
+        self.summary = write_history(settings, self.out, self.oracle_file)
+        self.orders = pq.read_table(self.out / "orders.parquet").to_pandas()
+        self.claims = pq.read_table(self.out / "claims.parquet").to_pandas()
+        self.labels = pq.read_table(self.out / "labels.parquet").to_pandas()
+        self.oracle = pq.read_table(self.oracle_file).to_pandas()
+        self.judged = self.claims.merge(self.oracle, on="claim_id", validate="one_to_one")
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory: pytest.TempPathFactory) -> World:
+    return World(tmp_path_factory.mktemp("world"), SETTINGS)
+
+
+@pytest.fixture(scope="module")
+def censored(tmp_path_factory: pytest.TempPathFactory) -> World:
+    return World(tmp_path_factory.mktemp("censored"), replace(SETTINGS, claims=12_000, hide_approved=True))
+
+
+def _bytes(folder: Path) -> dict[str, bytes]:
+    return {str(path.relative_to(folder)): path.read_bytes() for path in sorted(folder.rglob("*.parquet"))}
+
+
+def test_the_same_seed_gives_the_same_bytes(tmp_path: Path) -> None:
+    for name in ("first", "second"):
+        write_history(replace(SMALL, hide_approved=True), tmp_path / name / "h", tmp_path / name / "oracle.parquet")
+    first, second = _bytes(tmp_path / "first"), _bytes(tmp_path / "second")
+    assert len(first) == 5
+    assert first == second
+
+
+def test_another_seed_gives_other_rows(tmp_path: Path) -> None:
+    write_history(SMALL, tmp_path / "a", tmp_path / "a.oracle")
+    write_history(replace(SMALL, seed=4), tmp_path / "b", tmp_path / "b.oracle")
+    a, b = (pq.read_table(tmp_path / name / "claims.parquet")["claim_id"].to_pylist() for name in ("a", "b"))
+    assert not set(a) & set(b)
+
+
+def test_about_as_many_claims_come_as_were_asked_for(world: World) -> None:
+    assert abs(len(world.claims) / SETTINGS.claims - 1) < 0.04
+    assert 3.0 <= len(world.orders) / len(world.claims) <= 4.0
+
+
+def test_times_are_utc_microseconds_and_money_is_whole_minor_units(world: World) -> None:
+    for table, times, money in (
+        ("orders", ("paid_at", "shipped_at", "promised_by", "delivered_at"), ("paid_amount",)),
+        ("claims", ("submitted_at", "paid_at", "registered_at"), ("amount", "unit_price", "refunded_amount")),
+        ("labels", ("known_at",), ()),
+    ):
+        schema = pq.read_schema(world.out / f"{table}.parquet")
+        assert all(schema.field(name).type == pa.timestamp("us", tz="UTC") for name in times)
+        assert all(schema.field(name).type == pa.int64() for name in money)
+
+
+def test_words_are_those_of_the_interface(world: World) -> None:
+    claims = world.claims
+    assert set(claims["reason"]) == set(REASONS)
+    assert set(claims["remedy"]) == set(REMEDIES)
+    assert set(claims["channel"]) == set(CHANNELS)
+    assert set(claims["return_method"].dropna()) == set(RETURN_METHODS)
+    assert set(world.labels["label"]) == set(LABELS)
+    assert set(claims["currency"]) == {"CNY"}
+
+
+def test_a_label_is_never_known_before_its_claim_nor_after_the_end(world: World) -> None:
+    joined = world.labels.merge(world.claims, on="claim_id", validate="many_to_one")
+    assert len(joined) == len(world.labels)
+    assert (joined["known_at"] > joined["submitted_at"]).all()
+    assert (joined["known_at"] <= pd.Timestamp(world.summary.last) + pd.Timedelta(seconds=1)).all()
+    assert 0.3 < world.labels["claim_id"].nunique() / len(world.claims) < 0.9
+
+
+def test_labels_come_days_to_months_late_some_wrong_and_some_turned(world: World) -> None:
+    joined = world.labels.merge(world.judged, on="claim_id")
+    days = (joined["known_at"] - joined["submitted_at"]).dt.total_seconds() / 86400
+    assert days.quantile(0.05) < 2
+    assert days.quantile(0.99) > 45
+    latest = joined.sort_values("known_at").groupby("claim_id").last()
+    wrong = (latest["label"] == "abuse") != latest["abuse"]
+    assert 0.002 < wrong[latest["label"] != "undecided"].mean() < 0.03
+    turned = world.labels[world.labels.duplicated("claim_id", keep=False)].groupby("claim_id")
+    assert turned["label"].nunique().ge(2).any()
+
+
+def test_an_audit_probability_stands_exactly_at_audits(world: World) -> None:
+    audited = world.labels["source"] == "audit"
+    assert audited.any()
+    assert world.labels["audit_probability"].notna().eq(audited).all()
+
+
+def test_a_claim_holds_nothing_from_its_future(world: World) -> None:
+    claims = world.claims
+    for name in ("paid_at", "shipped_at", "delivered_at", "registered_at"):
+        assert (claims[name].dropna() < claims["submitted_at"][claims[name].notna()]).all(), name
+    assert claims["tracking_number"].notna().eq(claims["shipped_at"].notna()).all()
+    in_order = claims.merge(world.orders, on="order_id", suffixes=("", "_order"))
+    came_later = in_order["delivered_at_order"] >= in_order["submitted_at"]
+    assert came_later.any()
+    assert in_order.loc[came_later, "delivered_at"].isna().all()
+
+
+def test_every_claim_has_its_order_and_asks_for_no_more_than_is_left(world: World) -> None:
+    joined = world.claims.merge(world.orders, on="order_id", suffixes=("", "_order"), validate="one_to_one")
+    assert len(joined) == len(world.claims)
+    for name in ("buyer_id", "merchant_id", "item_id", "category", "paid_at", "paid_amount", "channel"):
+        assert joined[name].eq(joined[f"{name}_order"]).all(), name
+    assert (joined["amount"] > 0).all()
+    assert (joined["amount"] + joined["refunded_amount"] <= joined["paid_amount"]).all()
+    assert (joined["unit_price"] * joined["quantity"] <= joined["paid_amount"]).all()
+
+
+def test_a_creator_is_named_on_live_and_video_sales_only(world: World) -> None:
+    for table in (world.orders, world.claims):
+        assert table["creator_id"].notna().eq(table["channel"].isin(["live", "video"])).all()
+
+
+def test_rows_are_sorted_by_time_then_id_and_ids_are_unique(world: World) -> None:
+    for table, time, key in ((world.orders, "paid_at", "order_id"), (world.claims, "submitted_at", "claim_id")):
+        assert table[key].is_unique
+        assert table.index.equals(table.sort_values([time, key], kind="stable").index)
+    labels = world.labels.sort_values(["known_at", "claim_id"], kind="stable")
+    assert world.labels.index.equals(labels.index)
+
+
+def test_every_typology_and_look_alike_is_there(world: World) -> None:
+    stories = set(world.oracle["story"])
+    assert stories == set(NAMES) | {look_alike.name for look_alike in LOOK_ALIKES} | {"ordinary"}
+    assert len({typology.row for typology in TYPOLOGIES}) == 18
+
+
+def test_abuse_is_four_to_seven_in_a_hundred_claims(world: World) -> None:
+    assert 0.04 < world.oracle["abuse"].mean() < 0.07
+    assert world.oracle["abuse"].eq(world.oracle["story"].isin(NAMES)).all()
+
+
+def test_abusers_also_claim_honestly(world: World) -> None:
+    actors = world.judged[world.judged["actor"].notna()]["buyer_id"].unique()
+    theirs = world.judged[world.judged["buyer_id"].isin(actors)]
+    assert (~theirs["abuse"]).sum() > 0.05 * len(theirs)
+
+
+def test_dropped_identities_come_back_with_old_things(world: World) -> None:
+    actors = world.judged[world.judged["actor"].notna()].groupby("actor")
+    several = actors.filter(lambda rows: rows["buyer_id"].nunique() > 1).groupby("actor")
+    assert several.ngroups > 20
+    kept = several.apply(lambda rows: _shares_things(rows), include_groups=False)
+    assert kept.mean() > 0.7
+
+
+def _shares_things(rows: pd.DataFrame) -> bool:
+    things = ("device_id", "address_id", "payment_id")
+    return any(rows.groupby(thing)["buyer_id"].nunique().gt(1).any() for thing in things)
+
+
+def test_rings_share_devices_across_accounts(world: World) -> None:
+    rings = world.judged[world.judged["story"].isin(["freight_ring", "coached", "merchant_side"])]
+    several = rings.groupby("ring").filter(lambda rows: rows["actor"].nunique() > 1)
+    for thing in ("device_id", "address_id"):
+        assert several.groupby(["ring", thing])["actor"].nunique().gt(1).sum() >= 3, thing
+
+
+def test_the_oracle_lies_outside_the_folder_and_none_of_its_columns_inside(world: World) -> None:
+    assert world.oracle_file.parent == world.out.parent
+    assert {path.name for path in world.out.iterdir()} == {"orders.parquet", "claims.parquet", "labels.parquet"}
+    secret = set(world.oracle) - {"claim_id"}
+    for path in world.out.iterdir():
+        assert not secret & set(pq.read_schema(path).names)
+
+
+def test_approved_claims_hide_their_labels_unless_audited(censored: World) -> None:
+    decisions = pq.read_table(censored.out / "decisions.parquet").to_pandas()
+    assert decisions["claim_id"].tolist() == censored.claims["claim_id"].tolist()
+    approved = decisions[decisions["decision"] == "approve"]
+    assert 0.6 < len(approved) / len(decisions) < 0.8
+    assert approved["audit_probability"].between(0, 1, inclusive="neither").all()
+    audited = set(approved[approved["audit_selected"]]["claim_id"])
+    shown = set(censored.labels["claim_id"]) & set(approved["claim_id"])
+    assert shown
+    assert shown <= audited
+    assert set(decisions[decisions["decision"] == "review"]["claim_id"]) & set(censored.labels["claim_id"])
+
+
+def test_the_earlier_champion_knows_something_but_not_the_truth(censored: World) -> None:
+    score = roc_auc_score(censored.oracle["abuse"], censored.oracle["champion_score"])
+    assert 0.56 < score < 0.85
+
+
+def test_a_new_typology_appears_only_from_its_day(tmp_path: Path) -> None:
+    day = date(2025, 9, 1)
+    settings = Settings(claims=5000, seed=5, days=365, new_typologies=(("wardrobing", day),))
+    world = World(tmp_path, settings)
+    rows = world.judged[world.judged["story"] == "wardrobing"]
+    assert len(rows) > 5
+    assert (rows["submitted_at"] >= pd.Timestamp(day, tz="UTC")).all()
+    others = world.judged[world.judged["story"] == "false_damage"]
+    assert (others["submitted_at"] < pd.Timestamp(day, tz="UTC")).any()
+
+
+def test_no_single_column_tells_abuse_apart(world: World) -> None:
+    truth = world.judged["abuse"].to_numpy()
+    for name in world.claims:
+        for what, values in _views(world.claims[name]):
+            score = roc_auc_score(truth, values)
+            assert max(score, 1 - score) < 0.65, (name, what, score)
+
+
+def _views(column: pd.Series) -> list[tuple[str, npt.NDArray[np.float64]]]:
+    """A column as numbers: its order, whether it is null, and for times the second and the moment of the day."""
+    views = [("null", column.isna().to_numpy(dtype=float))]
+    if isinstance(column.dtype, pd.DatetimeTZDtype):
+        seconds = column.dt.hour * 3600 + column.dt.minute * 60 + column.dt.second
+        views.append(("second", column.dt.second.fillna(-1).to_numpy(dtype=float)))
+        views.append(("time of day", seconds.fillna(-1).to_numpy(dtype=float)))
+        assert (column.dropna().dt.microsecond == 0).all()
+    views.append(("rank", column.rank(na_option="bottom").to_numpy(dtype=float)))
+    return views
