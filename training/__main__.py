@@ -13,6 +13,7 @@ COMMANDS = {
     "evaluate": ("training.evaluate", "judge a bundle on a later stretch of history"),
     "score": ("training.score", "score a stretch of history as the service would have"),
     "promote": ("training.promote", "make a bundle the one that is served"),
+    "log": ("training.log", "write a history's event log for the service to load"),
     "adapt": ("training.adapters.command", "turn real data of another shape into a history"),
 }
 

@@ -26,7 +26,9 @@ def _characters(text: str) -> int:
 
 def event_log(history: History, features: FeatureSet) -> Table:
     """Every order, claim and change of a label as one row: when known, whose, and what it adds to each measure."""
-    orders = history.orders.mutate(event=ibis.literal("order"), known_at=_.paid_at, amount=_.paid_amount)
+    orders = history.orders.mutate(
+        event=ibis.literal("order"), known_at=ibis.coalesce(_.known_at, _.paid_at), amount=_.paid_amount
+    )
     claims = history.claims.mutate(event=ibis.literal("claim"), known_at=_.as_of)
     parts = (orders, claims, _label_changes(history))
     return reduce(Table.union, (_log_rows(part, features) for part in parts))
@@ -48,7 +50,8 @@ def _label_changes(history: History) -> Table:
 
 
 def _log_rows(part: Table, features: FeatureSet) -> Table:
-    columns = {name: part[name] if name in part.columns else ibis.null("string") for name in ENTITY_COLUMNS}
+    names = ("claim_id", *ENTITY_COLUMNS)
+    columns = {name: part[name] if name in part.columns else ibis.null("string") for name in names}
     for measure in features.measures:
         value: Value = {"one": ibis.literal(1, "int64")}.get(measure.value)
         if value is None:

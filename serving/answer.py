@@ -1,0 +1,191 @@
+"""Answers as the contract writes them, for reading and for the interface description."""
+
+from datetime import UTC, datetime, timedelta
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from risk.claim import Claim, Moment
+from risk.decision import Decision
+from risk.reasons import Reason
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+class Part(BaseModel):
+    """A part of an answer."""
+
+    model_config = ConfigDict(extra="forbid")
+
+
+class CoverAnswer(Part):
+    guarantee: str
+    status: Literal["covered", "not_covered", "unproven"]
+    clause: str
+    detail: str
+    max_amount: int
+
+
+class RiskAnswer(Part):
+    score: float | None = Field(description="Calibrated probability of abuse; null where none could be computed.")
+    threshold: float | None
+    model_version: str | None
+    certificate_id: str | None
+
+
+class Sentence(Part):
+    en: str
+    zh: str
+
+
+class MovedAnswer(Part):
+    name: str
+    value: float | int | str | None
+    weight: float
+
+
+class ReasonAnswer(Part):
+    code: str
+    direction: Literal["raises", "lowers"]
+    weight: float = Field(description="What the group adds to the log-odds of abuse.")
+    text: Sentence
+    features: list[MovedAnswer]
+
+
+class GateAnswer(Part):
+    gate: str
+    passed: bool
+    detail: str
+
+
+class QuotaAnswer(Part):
+    limit: int
+    used: int
+    reserved: int
+
+
+class AuditAnswer(Part):
+    selected: bool
+    probability: float
+
+
+class DecisionAnswer(Part):
+    """The decision on one claim."""
+
+    claim_id: str
+    decision: Literal["approve", "review"]
+    decided_at: Moment
+    cover: list[CoverAnswer]
+    risk: RiskAnswer
+    reasons: list[ReasonAnswer]
+    gates: list[GateAnswer]
+    approved_amount: int
+    quota: QuotaAnswer = Field(description="What may be approved at once for this order, and what has been.")
+    audit: AuditAnswer
+    case_id: str | None
+    policy_version: str
+
+
+class ReviewState(Part):
+    state: str
+    kind: Literal["review", "audit"]
+    opened_at: Moment
+
+
+class FrozenDecision(DecisionAnswer):
+    """A decision as it was frozen, and what became of it."""
+
+    review: ReviewState | None
+    outcome: dict[str, Any] | None
+    features: dict[str, float | int | str | None] | None
+
+
+class CaseAnswer(Part):
+    case_id: str
+    claim_id: str
+    kind: Literal["review", "audit"]
+    state: str
+    opened_at: Moment
+    amount: int
+    currency: str
+    gate: str | None
+    score: float | None
+    threshold: float | None
+    reasons: list[ReasonAnswer]
+
+
+class CaseList(Part):
+    cases: list[CaseAnswer]
+    next: str | None = Field(description="Pass as `after` for the next page; null on the last one.")
+
+
+class ProblemPart(Part):
+    pointer: str
+    detail: str
+
+
+class ProblemAnswer(BaseModel):
+    """An error, as RFC 9457 has it."""
+
+    type: str
+    title: str
+    status: int
+    detail: str
+    errors: list[ProblemPart] | None = None
+
+
+class BatchAnswer(Part):
+    answers: list[DecisionAnswer | ProblemAnswer]
+
+
+class EventResult(Part):
+    event_id: str
+    status: Literal["recorded", "duplicate"]
+
+
+class EventsAnswer(Part):
+    events: list[EventResult]
+
+
+def timestamp(moment: int) -> str:
+    """Microseconds as RFC 3339."""
+    return (_EPOCH + timedelta(microseconds=moment)).isoformat(timespec="microseconds").replace("+00:00", "Z")
+
+
+def reason_part(reason: Reason) -> dict[str, Any]:
+    """One reason as JSON."""
+    return {
+        "code": reason.code,
+        "direction": reason.direction,
+        "weight": round(reason.weight, 6),
+        "text": dict(reason.text),
+        "features": [
+            {"name": moved.feature, "value": moved.value, "weight": round(moved.weight, 6)} for moved in reason.features
+        ],
+    }
+
+
+def decision_part(
+    claim: Claim, decision: Decision, reasons: tuple[Reason, ...], *, decided_at: int, case_id: str | None, policy: str, used: int
+) -> dict[str, Any]:
+    """A decision as JSON."""
+    approved = claim.amount if decision.decision == "approve" else 0
+    return {
+        "claim_id": claim.claim_id,
+        "decision": decision.decision,
+        "decided_at": timestamp(decided_at),
+        "cover": [],
+        "risk": {
+            "score": decision.score,
+            "threshold": decision.threshold,
+            "model_version": decision.model_version,
+            "certificate_id": None,
+        },
+        "reasons": [reason_part(reason) for reason in reasons],
+        "gates": [{"gate": gate.gate, "passed": gate.passed, "detail": gate.detail} for gate in decision.gates],
+        "approved_amount": approved,
+        "quota": {"limit": max(decision.left + used, 0), "used": used, "reserved": approved},
+        "audit": {"selected": decision.audit.selected, "probability": decision.audit.probability},
+        "case_id": case_id,
+        "policy_version": policy,
+    }

@@ -1,0 +1,1 @@
+"""The claims interface over HTTP: JSON in, JSON out, nothing decided here."""

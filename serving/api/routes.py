@@ -1,0 +1,134 @@
+"""Every call of the claims interface."""
+
+import json
+from http import HTTPStatus
+from typing import TypeVar
+
+from flask import Blueprint, Response, request
+from pydantic import BaseModel, Field
+from werkzeug.exceptions import BadRequest, NotFound, UnsupportedMediaType
+
+from risk.claim import Claim, Value, microseconds
+from risk.errors import Unavailable
+from serving.answer import reason_part, timestamp
+from serving.api.auth import required
+from serving.api.problems import RETRY_AFTER_SECONDS, problem_part
+from serving.components import components
+from serving.events import EventBatch
+from serving.service import Conflict
+
+api = Blueprint("claims", __name__)
+BATCH_BYTES = 32 * 1024 * 1024
+MAX_ID = 128
+Model = TypeVar("Model", bound=BaseModel)
+
+
+class ClaimBatch(Value):
+    """Up to a thousand claims, each decided on its own, answered in order."""
+
+    claims: tuple[Claim, ...] = Field(min_length=1, max_length=1000)
+
+
+def _body(model: type[Model]) -> Model:
+    if request.mimetype != "application/json":
+        raise UnsupportedMediaType("a body of type application/json is expected")
+    return model.model_validate_json(request.get_data(cache=False))
+
+
+def _json(text: str, status: int = 200) -> Response:
+    return Response(text, status=status, content_type="application/json")
+
+
+@api.post("/v1/claims")
+@required("claims:write")
+def decide() -> Response:
+    """Score one claim, decide, store, answer."""
+    return _json(components().service.answer(_body(Claim)))
+
+
+@api.post("/v1/claims:batch")
+@required("claims:write")
+def decide_batch() -> Response:
+    """Decide up to 1,000 claims; each answer is a decision or a problem, in order."""
+    request.max_content_length = BATCH_BYTES
+    answers = [_batch_answer(claim) for claim in _body(ClaimBatch).claims]
+    return _json(f'{{"answers":[{",".join(answers)}]}}')
+
+
+def _batch_answer(claim: Claim) -> str:
+    try:
+        return components().service.answer(claim)
+    except Conflict as error:
+        return json.dumps(problem_part(HTTPStatus.CONFLICT, str(error)))
+    except Unavailable:
+        detail = f"no decision was written down; send this claim again in {RETRY_AFTER_SECONDS} s"
+        return json.dumps(problem_part(HTTPStatus.SERVICE_UNAVAILABLE, detail))
+
+
+@api.get("/v1/claims/<claim_id>")
+@required("claims:read")
+def read(claim_id: str) -> Response:
+    """A decision as it was frozen, its review state and its outcome."""
+    row = components().decisions.read(claim_id) if _storable(claim_id) else None
+    if row is None:
+        raise NotFound(f"no decision on a claim {claim_id!r}")
+    answer = json.loads(row["answer"])
+    values = json.loads(row["features"]) if row["features"] else None
+    if not answer["reasons"] and values and row["model_version"]:
+        # Approved claims are explained on demand, from their frozen features and the bundle that scored them.
+        reasons = components().service.explain_frozen(row["model_version"], values)
+        answer["reasons"] = [reason_part(reason) for reason in reasons]
+    names = json.loads(row["feature_names"]) if row["feature_names"] else None
+    answer["review"] = (
+        {"state": row["case_state"], "kind": row["case_kind"], "opened_at": timestamp(row["opened_at"])}
+        if row["case_id"]
+        else None
+    )
+    answer["outcome"] = json.loads(row["outcome"]) if row["outcome"] else None
+    answer["features"] = dict(zip(names, values, strict=True)) if names and values else None
+    return _json(json.dumps(answer, ensure_ascii=False))
+
+
+def _storable(text: str) -> bool:
+    return 0 < len(text) <= MAX_ID and "\0" not in text
+
+
+@api.get("/v1/cases")
+@required("claims:read")
+def cases() -> Response:
+    """What waits for a person, the longest waiting first."""
+    limit = request.args.get("limit", "50")
+    kind = request.args.get("kind")
+    if not (limit.isascii() and limit.isdecimal() and len(limit) < 5 and 1 <= int(limit) <= 500):
+        raise BadRequest("limit: a whole number from 1 to 500 is expected")
+    if kind not in (None, "review", "audit"):
+        raise BadRequest("kind: review or audit is expected")
+    found = components().decisions.cases(kind=kind, after=_after(request.args.get("after")), limit=int(limit) + 1)
+    page, more = found[: int(limit)], len(found) > int(limit)
+    parts = [
+        {**case, "opened_at": timestamp(case["opened_at"]), "reasons": json.loads(case.pop("answer"))["reasons"]}
+        for case in [dict(case) for case in page]
+    ]
+    following = f"{page[-1]['opened_at']}.{page[-1]['case_id']}" if more else None
+    return _json(json.dumps({"cases": parts, "next": following}, ensure_ascii=False))
+
+
+def _after(text: str | None) -> tuple[int, str] | None:
+    if text is None:
+        return None
+    moment, _, case_id = text.partition(".")
+    if not (moment.isascii() and moment.isdecimal() and len(moment) < 18 and _storable(case_id)):
+        raise BadRequest("after: the `next` of the page before is expected")
+    return int(moment), case_id
+
+
+@api.post("/v1/events")
+@required("events:write")
+def events() -> Response:
+    """Record a batch of what happened, all or none."""
+    request.max_content_length = BATCH_BYTES
+    batch = _body(EventBatch)
+    now = microseconds(components().service.clock())
+    results = components().events.record(batch.events, now)
+    parts = [{"event_id": event.event_id, "status": status} for event, status in zip(batch.events, results, strict=True)]
+    return _json(json.dumps({"events": parts}, ensure_ascii=False))

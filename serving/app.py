@@ -1,0 +1,38 @@
+"""The Flask application: `create_app` builds everything from settings."""
+
+from flask import Flask, Response
+
+from serving import logs, metrics
+from serving.api import problems
+from serving.api.health import health
+from serving.api.routes import api
+from serving.components import NAME, Components, build
+from serving.housekeeping import Housekeeping
+from serving.settings import Settings
+from serving.store.embedded import database_url
+
+
+def create_app(parts: Components | None = None) -> Flask:
+    """An application on real parts; without any, they are built from the environment."""
+    if parts is None:
+        settings = Settings.from_environment()
+        parts = build(settings, database_url(settings))
+    logs.configure(parts.settings.log_level)
+    app = Flask("serving", static_folder=None)
+    app.config["MAX_CONTENT_LENGTH"] = parts.settings.max_body_bytes
+    app.extensions[NAME] = parts
+    app.register_blueprint(api)
+    app.register_blueprint(health)
+    problems.register(app)
+
+    @app.after_request
+    def finish(response: Response) -> Response:
+        metrics.REQUESTS.labels(response.status_code).inc()
+        response.headers["X-Content-Type-Options"] = "nosniff"
+        response.headers["Cache-Control"] = "no-store"
+        return response
+
+    housekeeper = Housekeeping(parts)
+    housekeeper.start()
+    app.extensions["housekeeping"] = housekeeper
+    return app

@@ -1,0 +1,65 @@
+"""`run`: the service on Granian, in as many workers as are set."""
+
+import argparse
+import os
+import shutil
+import socket
+
+from risk.errors import InputError, Problem, Unavailable
+from serving.settings import Settings
+from serving.store.embedded import database_url
+from serving.store.migrate import newest, revision
+
+GRACE_SECONDS = 10
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    """Everything is set by environment variables."""
+    parser.epilog = "HOST, PORT, WORKERS, THREADS, DATABASE_URL, BUNDLE_DIR and others: docs/operations.md"
+
+
+def run(args: argparse.Namespace) -> None:
+    """Check what can be checked, then serve until stopped."""
+    settings = Settings.from_environment()
+    free_port(settings.host, settings.port)
+    url = database_url(settings)
+    found = revision(url)
+    if found != newest():
+        raise Unavailable(f"the database is at revision {found}, this code needs {newest()}: run `python -m serving migrate`")
+    serve(settings, url, "serving.app:create_app")
+
+
+def free_port(host: str, port: int) -> None:
+    """Raises InputError with the remedy where somebody else listens there."""
+    with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((host, port))
+        except OSError as error:
+            raise InputError([Problem(f"{host}:{port}", f"{error.strerror}; set PORT (or HOST) to another one")]) from error
+
+
+def serve(settings: Settings, url: str, factory: str) -> None:
+    """Run workers of the application that `factory` makes; a stop lets requests in flight finish."""
+    from granian import Granian
+    from granian.constants import Interfaces
+    from granian.log import LogLevels
+
+    shared = settings.data_dir / "metrics"
+    shutil.rmtree(shared, ignore_errors=True)
+    shared.mkdir(parents=True)
+    # Workers are new processes: what they need to know goes through the environment.
+    os.environ |= {"PROMETHEUS_MULTIPROC_DIR": str(shared), "DATABASE_URL": url}
+    Granian(
+        factory,
+        factory=True,
+        address=settings.host,
+        port=settings.port,
+        interface=Interfaces.WSGI,
+        workers=settings.workers,
+        blocking_threads=settings.threads,
+        backlog=1024,
+        respawn_failed_workers=True,
+        workers_kill_timeout=GRACE_SECONDS,
+        log_level=LogLevels.warning,
+    ).serve()

@@ -1,0 +1,16 @@
+"""`stop`."""
+
+import argparse
+
+from serving.settings import Settings
+from serving.store.embedded import stop
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    """No arguments."""
+
+
+def run(args: argparse.Namespace) -> None:
+    """Stop the embedded server where it runs."""
+    stop(Settings.from_environment().data_dir / "postgres")
+    print("the embedded PostgreSQL is stopped")

@@ -1,0 +1,48 @@
+"""What Prometheus sees. Workers share their numbers through files in `PROMETHEUS_MULTIPROC_DIR`, set before import."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from time import perf_counter
+
+from prometheus_client import Counter, Histogram
+
+_SECONDS = (0.0005, 0.001, 0.002, 0.003, 0.005, 0.0075, 0.01, 0.02, 0.05, 0.1, 0.25, 0.5, 1, 2.5)
+
+STEP = Histogram("risk_step_seconds", "Time of each step of a decision.", ["step"], buckets=_SECONDS)
+DECISIONS = Counter("risk_decisions_total", "Decisions by the first gate that failed (none: approved).", ["decision", "gate"])
+SCORES = Histogram("risk_score", "Calibrated scores.", buckets=[i / 20 for i in range(1, 20)])
+DOUBTS = Counter("risk_doubts_total", "Claims handed over because a part was in doubt, by cause.", ["cause"])
+REPEATS = Counter("risk_repeats_total", "Claims answered from an earlier decision.")
+CONFLICTS = Counter("risk_conflicts_total", "Claims refused because their id was used with another body.")
+UNAVAILABLE = Counter("risk_unavailable_total", "Requests answered 503.")
+REQUESTS = Counter("risk_http_responses_total", "Answers by status.", ["status"])
+
+
+class Steps:
+    """Times the steps of one decision."""
+
+    def __init__(self) -> None:
+        self.seconds: dict[str, float] = {}
+
+    @contextmanager
+    def step(self, name: str) -> Iterator[None]:
+        """Time a block as one step."""
+        start = perf_counter()
+        try:
+            yield
+        finally:
+            self.seconds[name] = perf_counter() - start
+
+    def publish(self) -> None:
+        """Add the times to the histograms."""
+        for name, seconds in self.seconds.items():
+            _step(name).observe(seconds)
+
+
+_STEPS: dict[str, Histogram] = {}
+
+
+def _step(name: str) -> Histogram:
+    if name not in _STEPS:
+        _STEPS[name] = STEP.labels(name)
+    return _STEPS[name]

@@ -1,0 +1,186 @@
+"""Decisions: looked up, written down in one transaction, read back as they were frozen."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import psycopg
+
+from risk.claim import Claim, facts, parties
+from risk.decision import Past
+from risk.errors import Unavailable
+from risk.features import FeatureSet
+from serving.store.database import Connection, Database
+from serving.store.lookup import Lookup
+from serving.store.totals import DATABASE_NOW, STALEST
+
+
+@dataclass(frozen=True)
+class Record:
+    """One decision as its row holds it."""
+
+    claim_id: str
+    digest: bytes
+    decided_at: int
+    decision: str
+    gate: str | None
+    claim: str
+    answer: str
+    feature_set: str | None
+    features: str | None
+    raw: float | None
+    score: float | None
+    threshold: float | None
+    model_version: str | None
+    policy_version: str
+    code_version: str
+    audit_selected: bool
+    audit_probability: float
+    most: int
+    """What may be approved in all for the order (minor units)."""
+    case_id: str | None
+    case_kind: str | None
+
+
+@dataclass(frozen=True)
+class Stored:
+    """What a repeat needs of an earlier decision."""
+
+    digest: bytes
+    answer: str
+
+
+class OrderSpent(Exception):
+    """Another claim took what was left of the order in the same moment."""
+
+
+class Decisions:
+    """The claims' side of the store."""
+
+    def __init__(self, database: Database, features: FeatureSet, *, stalest: int = STALEST) -> None:
+        self._database = database
+        self._lookup = Lookup(features)
+        self._measures = features.measures
+        self._insert = _insert_statement(features, stalest)
+
+    def look_up(self, claim: Claim, now: int) -> tuple[bool, Past]:
+        """Whether the claim was decided before, and the past of its parties as of `now` (microseconds).
+
+        Raises Unavailable where the database is away, psycopg.Error where only this look-up failed.
+        """
+        parameters = self._lookup.parameters(parties(claim), now, claim.claim_id, claim.order.order_id)
+
+        def work(connection: Connection) -> tuple[Any, ...]:
+            row = connection.cursor(binary=True).execute(self._lookup.statement, parameters).fetchone()
+            assert row is not None
+            return row
+
+        decided, approved, *aggregates = self._database.run(work)
+        return decided, Past(aggregates=aggregates, approved=approved or 0)
+
+    def stored(self, claim_id: str) -> Stored | None:
+        """The earlier decision of a claim."""
+        row = self._one("SELECT digest, answer FROM decision WHERE claim_id = %s", (claim_id,))
+        return Stored(*row) if row else None
+
+    def record(self, claim: Claim, record: Record) -> bool:
+        """Write a decision, its place in the past, the order's reservation, the case, in one transaction.
+
+        False where the claim has a decision already; then nothing is written. Raises OrderSpent where the order cannot
+        bear the approval any more, Unavailable where it could not be written down.
+        """
+        known = facts(claim)
+        parameters = {
+            **vars(record),
+            **{f"{party}_id": value for party, value in parties(claim).items()},
+            **{m.name: m.of_claim(claim.amount, known["reason"], known["remedy"]) for m in self._measures},
+            "order_id": claim.order.order_id,
+            "amount": claim.amount,
+            "currency": claim.currency,
+        }
+        try:
+            row = self._one(self._insert, parameters)
+        except psycopg.errors.CheckViolation as error:
+            raise OrderSpent from error
+        except psycopg.Error as error:
+            raise Unavailable(f"the decision could not be written down: {error}") from error
+        assert row is not None
+        written, fresh = row
+        if not fresh:
+            raise Unavailable("this server's clock and the database's are more than 30 seconds apart")
+        return bool(written)
+
+    def read(self, claim_id: str) -> dict[str, Any] | None:
+        """Everything that is kept of a decision, with its case and the outcome that became known since."""
+        row = self._one(_READ, (claim_id,))
+        return dict(zip(_READ_COLUMNS, row, strict=True)) if row else None
+
+    def cases(self, *, kind: str | None, after: tuple[int, str] | None, limit: int) -> list[dict[str, Any]]:
+        """Open cases, the longest waiting first, after a place in that order."""
+        moment, case_id = after or (-(2**62), "")
+        parameters = {"kind": kind, "moment": moment, "case_id": case_id, "limit": limit}
+
+        def work(connection: Connection) -> Sequence[Sequence[Any]]:
+            return connection.execute(_CASES, parameters).fetchall()
+
+        return [dict(zip(_CASE_COLUMNS, row, strict=True)) for row in self._database.run(work)]
+
+    def _one(self, statement: str, parameters: Mapping[str, Any] | Sequence[Any]) -> tuple[Any, ...] | None:
+        return self._database.run(lambda connection: connection.execute(statement, parameters).fetchone())
+
+
+def _insert_statement(features: FeatureSet, stalest: int) -> str:
+    columns = [
+        "claim_id", "digest", "decided_at", "decision", "gate", "order_id", "amount", "currency", "claim", "answer",
+        "feature_set", "features", "raw", "score", "threshold", "model_version", "policy_version", "code_version",
+        "audit_selected", "audit_probability",
+    ]  # fmt: skip
+    past = ["claim_id", *(entity.column for entity in features.entities), *(m.name for m in features.measures)]
+    return f"""
+        WITH clock AS (
+          SELECT abs({DATABASE_NOW} - %(decided_at)s) < {int(stalest)} AS fresh
+        ), written AS (
+          INSERT INTO decision ({", ".join(columns)})
+          SELECT {", ".join(f"%({name})s" + _CASTS.get(name, "") for name in columns)} FROM clock WHERE fresh
+          ON CONFLICT (claim_id) DO NOTHING
+          RETURNING claim_id
+        ), remembered AS (
+          INSERT INTO past (known_at, event, {", ".join(past)})
+          SELECT %(decided_at)s, 'c', {", ".join(f"%({name})s" for name in past)} FROM written
+        ), reserved AS (
+          INSERT INTO order_approval (order_id, approved, most)
+          SELECT %(order_id)s, %(amount)s, %(most)s FROM written WHERE %(decision)s = 'approve'
+          ON CONFLICT (order_id) DO UPDATE
+          SET approved = order_approval.approved + EXCLUDED.approved, most = EXCLUDED.most
+        ), opened AS (
+          INSERT INTO review_case (case_id, claim_id, kind, opened_at)
+          SELECT %(case_id)s, claim_id, %(case_kind)s, %(decided_at)s FROM written WHERE %(case_id)s::text IS NOT NULL
+        )
+        SELECT EXISTS (SELECT FROM written), fresh FROM clock
+    """
+
+
+_CASTS = {name: "::float8" for name in ("raw", "score", "threshold")}
+_READ_COLUMNS = (
+    "answer", "claim", "feature_names", "features", "model_version", "case_id", "case_kind", "case_state", "opened_at",
+    "outcome",
+)  # fmt: skip
+_READ = """
+    SELECT answer, claim, names, features, model_version, case_id, kind, state, opened_at,
+      (SELECT body FROM event WHERE event.claim_id = decision.claim_id AND type = 'claim_outcome'
+       ORDER BY known_at DESC, event_id DESC LIMIT 1)
+    FROM decision
+    LEFT JOIN feature_set ON fingerprint = feature_set
+    LEFT JOIN review_case USING (claim_id)
+    WHERE claim_id = %s
+    ORDER BY opened_at DESC LIMIT 1
+"""
+_CASE_COLUMNS = (
+    "case_id", "claim_id", "kind", "state", "opened_at", "amount", "currency", "gate", "score", "threshold", "answer",
+)
+_CASES = """
+    SELECT case_id, claim_id, kind, state, opened_at, amount, currency, gate, score, threshold, answer
+    FROM review_case JOIN decision USING (claim_id)
+    WHERE state = 'open' AND (%(kind)s::text IS NULL OR kind = %(kind)s) AND (opened_at, case_id) > (%(moment)s, %(case_id)s)
+    ORDER BY opened_at, case_id LIMIT %(limit)s
+"""

@@ -1,0 +1,141 @@
+"""Events, recorded all or none: what they say of orders and labels becomes part of the past."""
+
+import hashlib
+from collections.abc import Sequence
+from typing import Any
+
+import psycopg
+
+from risk.claim import microseconds
+from risk.errors import InputError, Problem, RiskError, Unavailable
+from risk.features import FeatureSet
+from serving.events import AbuseLabel, ClaimOutcome, Event, OrderPaid
+from serving.store.database import Connection, Database
+from serving.store.totals import DATABASE_NOW, STALEST
+
+
+class EventConflict(RiskError):
+    """Event ids that were used before with another body."""
+
+    def __init__(self, problems: Sequence[Problem]) -> None:
+        self.problems = tuple(problems)
+        super().__init__("event ids that were used before with another body")
+
+
+class Events:
+    """The events' side of the store."""
+
+    def __init__(self, database: Database, features: FeatureSet, *, stalest: int = STALEST) -> None:
+        self._database = database
+        self._stalest = stalest
+        self._columns = [entity.column for entity in features.entities]
+
+    def record(self, events: Sequence[Event], now: int) -> list[str]:
+        """`recorded` or `duplicate` for each event, all in one transaction, known from `now` (microseconds) on.
+
+        Raises EventConflict and InputError with every event concerned, and then nothing is recorded.
+        """
+
+        def work(connection: Connection) -> list[str]:
+            with connection.transaction():
+                self._check_clock(connection, now)
+                return self._record(connection, events, now)
+
+        try:
+            return self._database.run(work)
+        except psycopg.Error as error:
+            raise Unavailable(f"the events could not be written down: {error}") from error
+
+    def _check_clock(self, connection: Connection, now: int) -> None:
+        row = connection.execute(f"SELECT abs({DATABASE_NOW} - %s)", (now,)).fetchone()
+        if row is None or row[0] >= self._stalest:
+            raise Unavailable("this server's clock and the database's are more than 30 seconds apart")
+
+    def _record(self, connection: Connection, events: Sequence[Event], now: int) -> list[str]:
+        # One order for all writers: two batches with the same events wait for each other instead of locking up.
+        order = sorted(range(len(events)), key=lambda place: events[place].event_id)
+        fresh = {place for place in order if self._insert(connection, events[place], now)}
+        conflicts = [
+            Problem(f"/events/{place}/event_id", "used before with another body")
+            for place in order
+            if place not in fresh and not self._same(connection, events[place])
+        ]
+        if conflicts:
+            raise EventConflict(conflicts)
+        self._remember(connection, {place: events[place] for place in sorted(fresh)}, now)
+        return ["recorded" if place in fresh else "duplicate" for place in range(len(events))]
+
+    def _insert(self, connection: Connection, event: Event, now: int) -> bool:
+        body = event.model_dump_json(exclude_defaults=True)
+        written = connection.execute(
+            "INSERT INTO event VALUES (%s, %s, %s, %s, %s, %s, %s, %s) ON CONFLICT DO NOTHING",
+            (
+                event.event_id, event.type, microseconds(event.occurred_at), now, getattr(event, "claim_id", None),
+                getattr(event, "order_id", None), _digest(body), body,
+            ),
+        )  # fmt: skip
+        return written.rowcount == 1
+
+    def _same(self, connection: Connection, event: Event) -> bool:
+        row = connection.execute("SELECT digest FROM event WHERE event_id = %s", (event.event_id,)).fetchone()
+        return row is not None and bytes(row[0]) == _digest(event.model_dump_json(exclude_defaults=True))
+
+    def _remember(self, connection: Connection, events: dict[int, Event], now: int) -> None:
+        problems = []
+        labels = {place: event for place, event in events.items() if isinstance(event, AbuseLabel)}
+        for place, event in events.items():
+            if isinstance(event, OrderPaid):
+                self._remember_order(connection, event, now)
+            elif isinstance(event, ClaimOutcome) and not self._known(connection, event.claim_id):
+                problems.append(_unknown(place))
+        # Labels of one claim in the order in which they were sent, claims in one order for all writers.
+        for place, label in sorted(labels.items(), key=lambda pair: (pair[1].claim_id, pair[0])):
+            if not self._remember_label(connection, label, now):
+                problems.append(_unknown(place))
+        if problems:
+            raise InputError(sorted(problems, key=lambda problem: int(problem.where.split("/")[2])))
+
+    def _known(self, connection: Connection, claim_id: str) -> bool:
+        return connection.execute("SELECT FROM past WHERE claim_id = %s LIMIT 1", (claim_id,)).fetchone() is not None
+
+    def _remember_order(self, connection: Connection, event: OrderPaid, now: int) -> None:
+        keys = {column: getattr(event, column, None) for column in self._columns}
+        _insert_past(connection, {**keys, "orders": 1, "order_amount": event.amount}, "o", now)
+
+    def _remember_label(self, connection: Connection, event: AbuseLabel, now: int) -> bool:
+        """Add what the label changes against the one known before; False where the claim is unknown."""
+        keys = connection.execute(
+            f"SELECT {', '.join(self._columns)} FROM past WHERE claim_id = %s AND event = 'c'"
+            " ORDER BY seq LIMIT 1 FOR UPDATE",
+            (event.claim_id,),
+        ).fetchone()
+        if keys is None:
+            return False
+        before = connection.execute(
+            "SELECT sum(abuse), sum(legitimate) FROM past WHERE claim_id = %s", (event.claim_id,)
+        ).fetchone()
+        assert before is not None
+        changes = {
+            "abuse": int(event.label == "abuse") - before[0],
+            "legitimate": int(event.label == "legitimate") - before[1],
+        }
+        if any(changes.values()):
+            row = {**dict(zip(self._columns, keys, strict=True)), **changes, "claim_id": event.claim_id}
+            _insert_past(connection, row, "l", now)
+        return True
+
+
+def _insert_past(connection: Connection, row: dict[str, Any], event: str, now: int) -> None:
+    names = list(row)
+    connection.execute(
+        f"INSERT INTO past (known_at, event, {', '.join(names)}) VALUES (%s, %s, {', '.join(['%s'] * len(names))})",
+        (now, event, *row.values()),
+    )
+
+
+def _unknown(place: int) -> Problem:
+    return Problem(f"/events/{place}/claim_id", "no such claim")
+
+
+def _digest(body: str) -> bytes:
+    return hashlib.sha256(body.encode()).digest()
