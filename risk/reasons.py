@@ -1,7 +1,7 @@
 """Why a score is what it is: contributions of features, summed into groups that have a sentence for a person."""
 
 import tomllib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from importlib import resources
@@ -21,11 +21,22 @@ MOST = 8
 
 @dataclass(frozen=True)
 class ReasonGroup:
-    """Features that tell a person one thing, and the sentences for it by direction and language."""
+    """Features that tell a person one thing, and the sentences for it by direction and language.
+
+    A direction's sentence holds only where one of its `needs` is above zero; else the sentence of `unknown` is said.
+    """
 
     code: str
     features: tuple[str, ...]
     texts: Mapping[str, Mapping[str, str]]
+    needs: Mapping[str, tuple[str, ...]]
+
+    def sentence(self, direction: str, seen: Callable[[str], Value]) -> Mapping[str, str]:
+        """The sentence that is true of these values."""
+        needed = self.needs.get(direction, ())
+        if not needed or any(isinstance(value := seen(name), (int, float)) and value > 0 for name in needed):
+            return self.texts[direction]
+        return self.texts["unknown"]
 
 
 @dataclass(frozen=True)
@@ -64,7 +75,12 @@ def load_reasons() -> ReasonTable:
     """The reason table that this version ships; a SettingError lists features in no group or in two."""
     data = tomllib.loads(resources.files("risk").joinpath("reasons.toml").read_text(encoding="utf-8"))
     groups = tuple(
-        ReasonGroup(code, tuple(line["features"]), {side: line[side] for side in ("raises", "lowers")})
+        ReasonGroup(
+            code=code,
+            features=tuple(line["features"]),
+            texts={side: line[side] for side in ("raises", "lowers", "unknown") if side in line},
+            needs={side: tuple(names) for side, names in line.get("needs", {}).items()},
+        )
         for code, line in data.items()
     )
     named = [feature for group in groups for feature in group.features]
@@ -72,6 +88,11 @@ def load_reasons() -> ReasonTable:
     problems = [Problem("reasons.toml", f"{name} stands in two groups") for name in set(named) if named.count(name) > 1]
     problems += [Problem("reasons.toml", f"{name} stands in no group") for name in features if name not in named]
     problems += [Problem("reasons.toml", f"{name} is not a feature") for name in named if name not in features]
+    for group in groups:
+        known = {name for names in group.needs.values() for name in names}
+        problems += [Problem(group.code, f"needs {name}, which is not of this group") for name in known - {*group.features}]
+        wanted = {"raises", "lowers"} | ({"unknown"} if group.needs else set())
+        problems += [Problem(group.code, f"no sentence: {side}") for side in wanted - {*group.texts}]
     if problems:
         raise SettingError(problems)
     return ReasonTable(groups)
@@ -113,4 +134,6 @@ def _reason(
         for index in strongest[:3]
         if values[index] is not None and contributions[index] * weight > 0
     )
-    return Reason(group.code, direction, weight, group.texts[direction], moved)
+    place = {name: index for index, name in enumerate(bundle.columns)}
+    text = group.sentence(direction, lambda name: values[place[name]])
+    return Reason(group.code, direction, weight, text, moved)

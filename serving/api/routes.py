@@ -106,8 +106,12 @@ def cases() -> Response:
     found = components().decisions.cases(kind=kind, after=_after(request.args.get("after")), limit=int(limit) + 1)
     page, more = found[: int(limit)], len(found) > int(limit)
     parts = [
-        {**case, "opened_at": timestamp(case["opened_at"]), "reasons": json.loads(case.pop("answer"))["reasons"]}
-        for case in [dict(case) for case in page]
+        {
+            **{name: value for name, value in case.items() if name != "answer"},
+            "opened_at": timestamp(case["opened_at"]),
+            "reasons": json.loads(case["answer"])["reasons"],
+        }
+        for case in page
     ]
     following = f"{page[-1]['opened_at']}.{page[-1]['case_id']}" if more else None
     return _json(json.dumps({"cases": parts, "next": following}, ensure_ascii=False))
