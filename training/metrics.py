@@ -128,9 +128,7 @@ def precision_at(line: Curve, grid: Floats) -> Floats:
     """Precision at the first threshold that reaches each recall of the grid: shape (..., grid)."""
     recall, precision = np.atleast_2d(line.recall), np.atleast_2d(line.precision)
     wanted = grid * (1 - 1e-12)
-    rows = [
-        p[np.minimum(np.searchsorted(r, wanted), len(r) - 1)] for r, p in zip(recall, precision, strict=True)
-    ]
+    rows = [p[np.minimum(np.searchsorted(r, wanted), len(r) - 1)] for r, p in zip(recall, precision, strict=True)]
     return np.array(rows).reshape(*line.recall.shape[:-1], len(grid))
 
 

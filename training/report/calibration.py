@@ -27,7 +27,7 @@ class ReliabilityBin:
 
 @dataclass(frozen=True)
 class Calibration:
-    """Predicted against true abuse. `ece_of_chance` is the error that flawless predictions would show on as many claims.
+    """Predicted against true abuse. `ece_of_chance` is the error that flawless predictions would show by chance alone.
 
     `low_risk_ratio` is predicted over true abuse among the lowest-scored `LOW_RISK` of the claims; 1 is right, below 1
     is too sure of the buyer.
@@ -69,7 +69,7 @@ def calibration(claims: Labelled, *, resamples: int, rng: np.random.Generator) -
 
 def equal_mass(score: Floats, weight: Floats, bins: int) -> Integers:
     """Number of the bin of each claim, lowest scores first; equal scores share a bin, so there may be fewer bins."""
-    distinct, inverse = np.unique(score, return_inverse=True)
+    inverse = np.unique(score, return_inverse=True)[1]
     mass = np.bincount(inverse, weight)
     middle = (np.cumsum(mass) - mass / 2.0) / mass.sum()
     return np.minimum((middle * bins).astype(np.int64), bins - 1)[inverse]
@@ -88,7 +88,12 @@ def _bin(claims: Labelled) -> ReliabilityBin:
 
 
 def _chance(
-    claims: Labelled, place: Integers, mass: Floats, bins: tuple[ReliabilityBin, ...], resamples: int, rng: np.random.Generator
+    claims: Labelled,
+    place: Integers,
+    mass: Floats,
+    bins: tuple[ReliabilityBin, ...],
+    resamples: int,
+    rng: np.random.Generator,
 ) -> float:
     if resamples < 1:
         return math.nan
@@ -123,5 +128,5 @@ def _ratio(claims: Labelled) -> Interval:
     true = clopper_pearson(float(np.average(claims.abuse, weights=claims.weight)) * number, number)
     below = math.inf if true.value == 0 else predicted / true.value
     high = math.inf if true.low == 0 else predicted / true.low
-    value, high = (number if math.isfinite(number) else math.nan for number in (below, high))
-    return Interval(value, predicted / true.high, high)
+    # Without any abuse among them the ratio has a lower limit only.
+    return Interval(below if math.isfinite(below) else math.nan, predicted / true.high, high)

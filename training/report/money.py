@@ -7,8 +7,16 @@ from dataclasses import dataclass
 import numpy as np
 
 from training.metrics import (
-    CONFIDENCE, Flags, Floats, Interval, Labelled, clopper_pearson, rate, resampled_sums, upper_bound,
-)  # fmt: skip
+    CONFIDENCE,
+    Flags,
+    Floats,
+    Interval,
+    Labelled,
+    clopper_pearson,
+    rate,
+    resampled_sums,
+    upper_bound,
+)
 
 SHARES = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.99)
 """Thresholds of the table: those that approve these shares of the claims."""
