@@ -242,3 +242,25 @@ def _views(column: pd.Series) -> list[tuple[str, npt.NDArray[np.float64]]]:
         assert (column.dropna().dt.microsecond == 0).all()
     views.append(("rank", column.rank(na_option="bottom").to_numpy(dtype=float)))
     return views
+
+
+def test_no_pair_of_facts_is_used_by_abuse_alone(world: World) -> None:
+    facts = _facts(world.claims)
+    truth = world.judged["abuse"].to_numpy()
+    for place, (first, left) in enumerate(facts.items()):
+        for second, right in list(facts.items())[place + 1 :]:
+            cells = pd.DataFrame({"left": left, "right": right, "abuse": truth}).groupby(["left", "right"])["abuse"]
+            busy = cells.mean()[cells.size() >= 12]
+            assert busy.max() < 0.6, (first, second, busy.idxmax(), busy.max())
+
+
+def _facts(claims: pd.DataFrame) -> dict[str, pd.Series]:
+    """Words of a claim, and whether each nullable column or count has anything."""
+    words = ("reason", "remedy", "category", "channel", "return_method", "opened", "no_return_confirmed", "guest")
+    facts = {name: claims[name].astype("object").where(claims[name].notna(), "null").astype(str) for name in words}
+    for name in claims:
+        if claims[name].isna().any():
+            facts[f"{name} null"] = claims[name].isna()
+        elif name.endswith("_count"):
+            facts[f"{name} none"] = claims[name] == 0
+    return facts

@@ -99,5 +99,6 @@ def _reasons(rng: np.random.Generator, world: World, claims: Columns) -> Array:
     fresh = np.array([kind.fresh for kind in world.p.category.values()])[category]
     beauty = np.array([name.startswith("beauty") for name in world.market.categories])[category]
     reason = np.where((reason == CODE["spoiled"]) & ~fresh, CODE["damaged"], reason)
-    reason = np.where((reason == CODE["quality"]) & fresh, CODE["spoiled"], reason)
+    dry = np.isin(reason, [CODE[name] for name in ("quality", "counterfeit", "return_freight")])
+    reason = np.where(dry & fresh, CODE["spoiled"], reason)
     return np.where((reason == CODE["allergy"]) & ~beauty, np.where(fresh, CODE["spoiled"], CODE["quality"]), reason)

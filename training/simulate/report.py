@@ -152,10 +152,10 @@ def _pictures(rows: list[Figure], connection: duckdb.DuckDBPyConnection) -> list
         ("Root categories", _mix(connection, f"SELECT split_part(category, '.', 1), {both} FROM judged GROUP BY 1"
                                              " ORDER BY 2")),
         ("Amount of a claim in yuan, powers of ten", _mix(connection, "SELECT printf('%.1f', floor(log10(amount / 100.0)"
-                                             f" * 2) / 2), {both} FROM judged GROUP BY 1 ORDER BY 1::DOUBLE")),
-        ("Claims a buyer", _mix(connection, "SELECT least(n, 12)::VARCHAR, count(*) FILTER (NOT a), count(*) FILTER (a)"
+                                             f" * 2) / 2) AS size, {both} FROM judged GROUP BY 1 ORDER BY size::DOUBLE")),
+        ("Claims a buyer, twelve and more together", _mix(connection, "SELECT least(n, 12)::VARCHAR AS number, count(*) FILTER (NOT a), count(*) FILTER (a)"
                                 " FROM (SELECT buyer_id, count(*) AS n, bool_or(abuse) AS a FROM judged GROUP BY 1)"
-                                " GROUP BY 1 ORDER BY 1::INT")),
+                                " GROUP BY 1 ORDER BY number::INT")),
         ("Stories behind claims", _story_picture(connection)),
         ("Claims and abusive share by week", _weeks(connection)),
         ("Days from claim to label", _delays(connection)),
@@ -169,7 +169,7 @@ def _beside(rows: list[Figure], label: str) -> str:
         axes.plot([row.low, row.high], [place, place], color=PUBLISHED, linewidth=9, alpha=0.5, solid_capstyle="round")
     axes.scatter([row.simulated for row in drawn], range(len(drawn)), color=ABUSE, zorder=3, label="simulated")
     axes.scatter([row.high for row in drawn], range(len(drawn)), color=PUBLISHED, marker="s", label="published")
-    axes.set_yticks(range(len(drawn)), [row.what for row in drawn])
+    axes.set_yticks(range(len(drawn)), [row.what.replace("$", r"\$") for row in drawn])
     axes.set_xlabel(label)
     axes.legend()
     return _png(figure)

@@ -36,6 +36,11 @@ def _raise(name: str, claims: Columns, rows: Array, rng: np.random.Generator, p:
         claims[name][there] = np.round(np.minimum(rng.gamma(2.0, size / 2.0, len(there)), 50.0), 3)
 
 
+def _say(claims: Columns, name: str, rows: Array, value: int | Array) -> None:
+    """Change what a claim says, where it says anything: what is null stays null, or the gaps would tell."""
+    claims[name][rows] = np.where(claims[name][rows] < 0, -1, value)
+
+
 YES_NO = frozenset({"x_image_seen_before", "x_wording_seen_before", "x_return_route_match", "x_goods_worn"})
 
 
@@ -65,7 +70,7 @@ def made_photo(claims: Columns, rows: Array, rng: np.random.Generator, p: Parame
 def worn(claims: Columns, rows: Array, rng: np.random.Generator, p: Parameters) -> None:
     """Held until the window nearly closes, and used."""
     _raise("x_goods_worn", claims, rows, rng, p)
-    claims["opened"][rows] = 1
+    _say(claims, "opened", rows, 1)
 
 
 def light_parcel(claims: Columns, rows: Array, rng: np.random.Generator, p: Parameters) -> None:
@@ -87,20 +92,20 @@ def little_evidence(claims: Columns, rows: Array, rng: np.random.Generator, p: P
 
 def same_words(claims: Columns, rows: Array, rng: np.random.Generator, p: Parameters) -> None:
     """The ring's script, word for word."""
-    claims["variant"][rows] = claims["script"][rows]
+    _say(claims, "variant", rows, claims["script"][rows])
     _raise("x_wording_seen_before", claims, rows, rng, p)
 
 
 def one_station(claims: Columns, rows: Array, rng: np.random.Generator, p: Parameters) -> None:
     """Sent by oneself rather than picked up, unopened."""
-    claims["return_method"][rows] = RETURN_METHODS.index("self_ship")
-    claims["opened"][rows] = 0
+    _say(claims, "return_method", rows, RETURN_METHODS.index("self_ship"))
+    _say(claims, "opened", rows, 0)
 
 
 def goods_kept(claims: Columns, rows: Array, rng: np.random.Generator, p: Parameters) -> None:
     """No scan of a return parcel yet, self-shipped."""
     claims["scan_count"][rows] = 0
-    claims["return_method"][rows] = RETURN_METHODS.index("self_ship")
+    _say(claims, "return_method", rows, RETURN_METHODS.index("self_ship"))
 
 
 def another_route(claims: Columns, rows: Array, rng: np.random.Generator, p: Parameters) -> None:
@@ -156,3 +161,7 @@ def show_tells(rng: np.random.Generator, p: Parameters, claims: Columns) -> None
     for number, typology in enumerate(TYPOLOGIES):
         rows = np.flatnonzero((claims["typology"] == number) & shows)
         typology.tell(claims, rows, rng, p)
+    # Tells change counts and answers; a signal about a photo or worn goods goes where these have gone.
+    no_photo, not_opened = claims["photo_count"] == 0, claims["opened"] != 1
+    for name, gone in (("x_image_seen_before", no_photo), ("x_evidence_edited", no_photo), ("x_goods_worn", not_opened)):
+        claims[name][gone] = np.nan
