@@ -1,0 +1,1 @@
+"""Real data of another shape, turned into a history of the contract's shape."""
