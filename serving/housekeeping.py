@@ -37,6 +37,7 @@ class Housekeeping(threading.Thread):
                 log.warning("housekeeping_waits", error=str(error))
             except Exception as error:
                 log.exception("housekeeping_failed", error=str(error))
+        self._parts.database.close()
 
     def once(self) -> None:
         """One round."""

