@@ -55,7 +55,7 @@ def case(tmp_path_factory: pytest.TempPathFactory) -> Case:
 def _own_columns(claims: pd.DataFrame) -> Matrix:
     """All that the row itself holds, without ids."""
     columns = [claims[name].astype("category").cat.codes.to_numpy(dtype=float) for name in WORDS]
-    numbers = claims.select_dtypes("number").columns.tolist() + ["opened", "no_return_confirmed", "verified", "guest"]
+    numbers = [*claims.select_dtypes("number"), "opened", "no_return_confirmed", "verified", "guest"]
     columns += [claims[name].astype(float).to_numpy() for name in numbers]
     for name in ("paid_at", "shipped_at", "promised_by", "delivered_at", "registered_at"):
         columns.append((claims["submitted_at"] - claims[name]).dt.total_seconds().to_numpy())

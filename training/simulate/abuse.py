@@ -9,8 +9,9 @@ from training.simulate.columns import NEVER, Array, Columns, choose, pick, stack
 from training.simulate.lookalikes import CODE
 from training.simulate.market import Market
 from training.simulate.orders import FINE, World, draw_orders
-from training.simulate.parameters import Numbers, Parameters
+from training.simulate.parameters import Parameters
 from training.simulate.people import Accounts
+from training.simulate.schema import Numbers
 
 
 @dataclass(frozen=True)

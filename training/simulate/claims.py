@@ -7,7 +7,7 @@ from training.simulate.abuse import abusive_claims
 from training.simulate.columns import DAY, HOUR, NEVER, Array, Columns, choose, lognormal, stack, take, whole_seconds
 from training.simulate.lookalikes import CODE, honest_claims
 from training.simulate.orders import NOT_HANDED_OVER, World, time_of_day
-from training.simulate.parameters import Habits, Signal
+from training.simulate.schema import Habits, Signal
 from training.simulate.texts import VARIANTS
 from training.simulate.typologies import YES_NO, show_tells
 
@@ -49,7 +49,8 @@ def _remedies(rng: np.random.Generator, world: World, claims: Columns) -> Array:
         remedy[rows] = codes[choose(rng, list(wanted.values()), len(rows))]
     # Some abusive claims ask what suits the typology, the others what anybody would ask.
     refund_only = np.array([numbers.refund_only for numbers in world.p.typology.values()] + [0.0])[claims["typology"]]
-    bent = (claims["typology"] >= 0) & (rng.random(len(remedy)) < world.p.abuse.suits) & (claims["reason"] != CODE["return_freight"])
+    suits = rng.random(len(remedy)) < world.p.abuse.suits
+    bent = (claims["typology"] >= 0) & suits & (claims["reason"] != CODE["return_freight"])
     asked = np.where(rng.random(len(remedy)) < refund_only, 0, 1)
     never_back = np.isin(claims["reason"], (CODE["not_received"], CODE["missing_item"], CODE["spoiled"]))
     return np.where(bent, np.where(never_back, 0, asked), remedy)
@@ -78,7 +79,7 @@ def _evidence(rng: np.random.Generator, world: World, claims: Columns) -> Column
         return rng.poisson(_habit(world, claims, field) * effort)
 
     has_goods = ~np.isin(claims["reason"], (CODE["not_received"], CODE["not_shipped"]))
-    goes_back = (claims["remedy"] == REMEDIES.index("return_and_refund")) | (claims["remedy"] == REMEDIES.index("freight"))
+    goes_back = np.isin(claims["remedy"], (REMEDIES.index("return_and_refund"), REMEDIES.index("freight")))
     opened = (rng.random(count) < asked.opened) & has_goods & (claims["reason"] != CODE["return_freight"])
     methods = choose(rng, [asked.return_methods[name] for name in RETURN_METHODS], count)
     return {
@@ -114,7 +115,7 @@ def _money(rng: np.random.Generator, world: World, claims: Columns) -> Columns:
     affected = np.round(rng.beta(1.3, more, count), 2)
     capped = TIERS[np.minimum(np.searchsorted(TIERS, affected - 1e-9), 4)]
     amount = np.where(by_share, (item * capped).astype(np.int64), amount)
-    freight = 800 + 100 * rng.integers(0, 11, count)
+    freight = int(p.cause.least_freight) + 100 * rng.integers(0, int(p.cause.freight_steps) + 1, count)
     amount = np.where(claims["reason"] == CODE["return_freight"], freight, amount)
     return {
         "amount": np.maximum(1, np.minimum(amount, paid - refunded)),

@@ -11,7 +11,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     """Declare the options."""
     add = parser.add_argument
     add("--out", type=Path, required=True, metavar="DIR", help="folder for the history; new or empty")
-    add("--claims", type=int, default=50_000, metavar="N", help="claims wanted in all, reached within about 2 %% (50000)")
+    add("--claims", type=int, default=50_000, metavar="N", help="claims wanted, reached within about 2 %% (50000)")
     add("--seed", type=int, default=7, metavar="N", help="the same seed gives the same bytes (7)")
     add("--start", type=date.fromisoformat, default=date(2025, 1, 1), metavar="DATE", help="first day (2025-01-01)")
     add("--days", type=int, default=548, metavar="N", help="length of the history in days (548)")

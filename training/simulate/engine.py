@@ -139,5 +139,3 @@ def _split(parts: list[Columns], time: str, until: int) -> tuple[Columns, list[C
     everything = stack(parts)
     before = everything[time] < until
     return take(everything, np.flatnonzero(before)), [take(everything, np.flatnonzero(~before))]
-
-

@@ -32,7 +32,8 @@ class Summary:
     def __str__(self) -> str:
         lines = [f"history      {self.out}", f"period       {self.first:%Y-%m-%d} to {self.last:%Y-%m-%d}"]
         lines += [f"{name:<12} {rows:,}" for name, rows in self.rows.items()]
-        lines += [f"abuse        {self.abuse:.2%} of claims; counted is {self.definition}", f"oracle       {self.oracle}"]
+        lines.append(f"abuse        {self.abuse:.2%} of claims; counted is {self.definition}")
+        lines.append(f"oracle       {self.oracle}")
         return "\n".join(lines)
 
 

@@ -49,11 +49,11 @@ def draw_orders(rng: np.random.Generator, world: World, now: int, buyer: Array, 
     p, market, count = world.p, world.market, len(buyer)
     merchant = market.item_merchant[item]
     quantity = 1 + (rng.random(count) < p.market.quantity_more) * rng.integers(1, 4, count)
-    quantity = np.where(market.item_price[item] > 200_000, 1, quantity)
-    discount = 1 - np.minimum(0.6, rng.exponential(p.market.discount, count))
+    quantity = np.where(market.item_price[item] > p.market.one_piece_price, 1, quantity)
+    discount = 1 - np.minimum(p.market.most_discount, rng.exponential(p.market.discount, count))
     unit_price = np.maximum(1500, market.item_price[item] * discount).astype(np.int64)
     others = rng.poisson(p.market.other_items, count)
-    other_money = (others * lognormal(rng, 4000.0, 0.6, count)).astype(np.int64)
+    other_money = (others * lognormal(rng, p.market.other_price, p.market.other_spread, count)).astype(np.int64)
     channel = choose(rng, list(p.market.channels.values()), count)
     usual = rng.random(count) < p.market.usual_creator
     creator = np.where(usual, market.item_creator[item], pick(rng, market.creator_cumulative, count))
@@ -108,9 +108,9 @@ def _parcels(rng: np.random.Generator, world: World, orders: Columns) -> Columns
         axis=1,
     )
     fate = one_of(rng, chances)
-    late = np.where(world.market.merchant_bad[orders["merchant"]], 1.5, 1.0)
+    late = np.where(world.market.merchant_bad[orders["merchant"]], p.parcel.bad_merchant_late, 1.0)
     shipped = orders["paid_at"] + _hours(lognormal(rng, p.parcel.ship_hours * late, p.parcel.ship_spread, count))
-    slow = np.where(careless, 1.4, 1.0) * (0.8 + 0.5 * region / p.market.regions)
+    slow = np.where(careless, p.parcel.careless_slow, 1.0) * (0.8 + 0.5 * region / p.market.regions)
     delivered = shipped + _hours(lognormal(rng, p.parcel.transit_hours * slow, p.parcel.transit_spread, count))
     promised = orders["paid_at"] + _hours(p.parcel.promise_hours + 24.0 * rng.integers(-1, 3, count))
     scanned = rng.random(count) >= p.parcel.unscanned

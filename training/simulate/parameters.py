@@ -12,6 +12,22 @@ from pathlib import Path
 from typing import Any, get_args, get_origin, get_type_hints
 
 from risk.errors import Problem, SettingError
+from training.simulate.schema import (
+    Abuse,
+    Asked,
+    Category,
+    Cause,
+    Champion,
+    Habits,
+    Label,
+    Market,
+    Numbers,
+    Parcel,
+    People,
+    Signal,
+    Tells,
+    Volume,
+)
 
 FILE = Path(__file__).with_name("parameters.toml")
 GRADES = {
@@ -24,215 +40,6 @@ GRADES = {
 
 
 @dataclass(frozen=True)
-class Abuse:
-    definition: str
-    share: float
-    mimic: float
-    aged_account: float
-    honest_orders_a_year: float
-    keep_device: float
-    keep_address: float
-    keep_payment: float
-    active_days: float
-    least_rings: float
-    attempts_a_claim: float
-    among_others: float
-    verified_less: float
-    suits: float
-
-
-@dataclass(frozen=True)
-class Volume:
-    claims_per_order: float
-    tail_days: float
-    orders_per_buyer: float
-    orders_per_merchant: float
-    orders_per_item: float
-    orders_per_creator: float
-    yearly_growth: float
-    festivals: tuple[str, ...]
-    festival_factor: float
-    busy_hours: tuple[float, ...]
-
-
-@dataclass(frozen=True)
-class People:
-    segments: Mapping[str, float]
-    orders_a_year: Mapping[str, float]
-    returner_taste: float
-    returner_clothes: float
-    claiming_shape: float
-    verified: float
-    guest: float
-    household: float
-    dorm: float
-    locker: float
-    dorm_size: float
-    locker_size: float
-    shared_device: float
-    shared_payment: float
-    second_device: float
-    gift_address: float
-    newcomer_factor: float
-
-
-@dataclass(frozen=True)
-class Market:
-    merchant_zipf: float
-    item_zipf: float
-    creator_zipf: float
-    bad_merchant: float
-    bad_merchant_factor: float
-    bad_creator: float
-    bad_creator_factor: float
-    bad_batch: float
-    bad_batch_days: float
-    bad_batch_factor: float
-    channels: Mapping[str, float]
-    carriers: Mapping[str, float]
-    regions: int
-    quantity_more: float
-    other_items: float
-    discount: float
-    home_category: float
-    usual_creator: float
-
-
-@dataclass(frozen=True)
-class Parcel:
-    ship_hours: float
-    ship_spread: float
-    transit_hours: float
-    transit_spread: float
-    promise_hours: float
-    not_shipped: float
-    lost: float
-    scanned_not_handed_over: float
-    damaged: float
-    careless_factor: float
-    unscanned: float
-
-
-@dataclass(frozen=True)
-class Cause:
-    not_shipped: float
-    late_shipping: float
-    lost: float
-    scanned_not_handed_over: float
-    late: float
-    damaged: float
-    spoiled: float
-    allergy: float
-    quality: float
-    counterfeit: float
-    wrong_item: float
-    missing_item: float
-    not_as_described: float
-    no_reason: float
-    return_freight: float
-    partial: float
-    earlier_refund: float
-
-
-@dataclass(frozen=True)
-class Asked:
-    """What a claim says, whoever makes it."""
-
-    opened: float
-    opened_unknown: float
-    confirmed: float
-    confirmed_unknown: float
-    return_methods: Mapping[str, float]
-    return_method_unknown: float
-    no_device: float
-    no_address: float
-    no_payment: float
-    no_text: float
-    affected: float
-    affected_abuse: float
-    not_handed_over_distance: float
-    longest_days: float
-
-
-@dataclass(frozen=True)
-class Label:
-    review: float
-    return_inspection: float
-    carrier_trace: float
-    audit: float
-    delay_days: Mapping[str, float]
-    delay_spread: float
-    undecided: float
-    abuse_missed: float
-    honest_blamed: float
-    charged_back: float
-    second_look: float
-    reversal: float
-    reversal_days: float
-
-
-@dataclass(frozen=True)
-class Champion:
-    approve: float
-    audit_low: float
-    audit_high: float
-    near: float
-    weights: Mapping[str, float]
-    noise: float
-
-
-@dataclass(frozen=True)
-class Category:
-    share: float
-    price: float
-    spread: float
-    returns: float
-    fragile: float
-    fresh: bool
-    defects: float
-
-
-@dataclass(frozen=True)
-class Habits:
-    """How a claim for one reason usually looks."""
-
-    remedies: Mapping[str, float]
-    delay_days: float
-    spread: float
-    photos: float
-    videos: float
-    certificates: float
-    scans: float
-    chats: float
-
-
-@dataclass(frozen=True)
-class Signal:
-    """A caller's own signal: how often it is there, and its size for honest claims and where a tell shows."""
-
-    measured: float
-    honest: float
-    tell: float
-
-
-@dataclass(frozen=True)
-class Numbers:
-    """The numbers of one abuse typology."""
-
-    share: float
-    opportunist: float
-    ring: int
-    claims_each: float
-    identities: float
-    price_tilt: float
-    categories: tuple[str, ...]
-    reasons: Mapping[str, float]
-    refund_only: float
-    hurry: float
-    one_merchant: bool
-
-
-@dataclass(frozen=True)
 class Parameters:
     abuse: Abuse
     volume: Volume
@@ -241,6 +48,7 @@ class Parameters:
     parcel: Parcel
     cause: Cause
     asked: Asked
+    tell: Tells
     label: Label
     champion: Champion
     category: Mapping[str, Category]
@@ -253,7 +61,7 @@ class Parameters:
 
 SECTIONS: dict[str, type] = {
     "abuse": Abuse, "volume": Volume, "people": People, "market": Market, "parcel": Parcel, "cause": Cause,
-    "asked": Asked, "label": Label, "champion": Champion,
+    "asked": Asked, "tell": Tells, "label": Label, "champion": Champion,
 }  # fmt: skip
 FAMILIES: dict[str, Any] = {
     "category": Category, "habits": Habits, "signal": Signal, "typology": Numbers, "published": float,

@@ -184,7 +184,7 @@ def _account_rows(
     aged = rng.random(count) < p.abuse.aged_account
     fresh = flat["begins"] - (lognormal(rng, 30.0, 1.0, count) * DAY).astype(np.int64)
     old = np.minimum(registrations(rng, np.zeros(count, dtype=bool), start, days), fresh)
-    # Behind 2 × first (+ homes) lie the shared numbers of honest households; each kind leaves a block of its own.
+    # Behind twice `first` (+ homes) lie the shared numbers of honest households; each kind leaves a block of its own.
     base = 2 * first + home
     things = {
         name: _kept(rng, again, first_of_actor, own, ring_pool, in_ring, keep, base)

@@ -15,7 +15,7 @@ CLOSINGS = (
 MATTERS: dict[str, tuple[str, ...]] = {
     "no_reason": (
         "I would like to return this.", "It does not suit me.", "Wrong size for me.", "Changed my mind.",
-        "The colour is not for me.", "Ordered one too many.", "Found another that I like better.", "Do not need it now.",
+        "The colour is not for me.", "Ordered one too many.", "Found another that I like better.", "No longer needed.",
     ),
     "not_shipped": (
         "Nothing has been sent yet.", "The order still waits for dispatch.", "No tracking after days.",
@@ -37,7 +37,7 @@ MATTERS: dict[str, tuple[str, ...]] = {
     ),
     "allergy": (
         "My skin went red after two days.", "I got a rash.", "It burns on the face.", "Swollen eyelids after use.",
-        "The doctor says it is an allergy.", "Itching since I use it.", "Red spots on the neck.", "I cannot tolerate it.",
+        "The doctor says it is an allergy.", "Itching since I use it.", "Red spots on the neck.", "I cannot bear it.",
     ),
     "quality": (
         "It stopped working.", "The seam came apart.", "Poor quality.", "It does not switch on.",

@@ -47,13 +47,13 @@ YES_NO = frozenset({"x_image_seen_before", "x_wording_seen_before", "x_return_ro
 def near_the_door(claims: Columns, rows: Array, rng: np.random.Generator, p: Parameters) -> None:
     """The scan lies at the address, and the claim comes without much talk."""
     _raise("x_delivery_distance_km", claims, rows, rng, p)
-    claims["chat_count"][rows] = rng.poisson(0.6, len(rows))
+    claims["chat_count"][rows] = rng.poisson(p.tell.few_chats, len(rows))
 
 
 def no_film_of_opening(claims: Columns, rows: Array, rng: np.random.Generator, p: Parameters) -> None:
     """No film of the unpacking and few photos."""
     claims["video_count"][rows] = 0
-    claims["photo_count"][rows] = rng.poisson(0.9, len(rows))
+    claims["photo_count"][rows] = rng.poisson(p.tell.few_photos, len(rows))
 
 
 def old_photo(claims: Columns, rows: Array, rng: np.random.Generator, p: Parameters) -> None:
@@ -80,14 +80,14 @@ def light_parcel(claims: Columns, rows: Array, rng: np.random.Generator, p: Para
 
 def rather_money(claims: Columns, rows: Array, rng: np.random.Generator, p: Parameters) -> None:
     """Much talk about money, the whole price, no certificate."""
-    claims["chat_count"][rows] = rng.poisson(1.4, len(rows))
+    claims["chat_count"][rows] = rng.poisson(p.tell.many_chats, len(rows))
     claims["certificate_count"][rows] = 0
 
 
 def little_evidence(claims: Columns, rows: Array, rng: np.random.Generator, p: Parameters) -> None:
     """A throw-away account takes no pains."""
-    claims["photo_count"][rows] = rng.poisson(0.8, len(rows))
-    claims["chat_count"][rows] = rng.poisson(0.5, len(rows))
+    claims["photo_count"][rows] = rng.poisson(p.tell.least_photos, len(rows))
+    claims["chat_count"][rows] = rng.poisson(p.tell.least_chats, len(rows))
 
 
 def same_words(claims: Columns, rows: Array, rng: np.random.Generator, p: Parameters) -> None:
@@ -117,7 +117,7 @@ def another_route(claims: Columns, rows: Array, rng: np.random.Generator, p: Par
 def form_letter(claims: Columns, rows: Array, rng: np.random.Generator, p: Parameters) -> None:
     """The same legal text each time, with papers."""
     same_words(claims, rows, rng, p)
-    claims["certificate_count"][rows] = rng.random(len(rows)) < 0.3
+    claims["certificate_count"][rows] = rng.random(len(rows)) < p.tell.papers
 
 
 def old_certificate(claims: Columns, rows: Array, rng: np.random.Generator, p: Parameters) -> None:
@@ -163,5 +163,6 @@ def show_tells(rng: np.random.Generator, p: Parameters, claims: Columns) -> None
         typology.tell(claims, rows, rng, p)
     # Tells change counts and answers; a signal about a photo or worn goods goes where these have gone.
     no_photo, not_opened = claims["photo_count"] == 0, claims["opened"] != 1
-    for name, gone in (("x_image_seen_before", no_photo), ("x_evidence_edited", no_photo), ("x_goods_worn", not_opened)):
-        claims[name][gone] = np.nan
+    for name in ("x_image_seen_before", "x_evidence_edited"):
+        claims[name][no_photo] = np.nan
+    claims["x_goods_worn"][not_opened] = np.nan
