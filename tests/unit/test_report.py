@@ -189,6 +189,9 @@ def test_a_segment_of_one_class_has_no_auc_and_does_not_break_the_others() -> No
     assert ways["Category"]["food"]["auc"] == {"value": None, "low": None, "high": None}
     assert ways["Category"]["food"]["abuse_share"]["value"] == 0.0
     assert 0.5 < ways["Category"]["beauty"]["auc"]["value"] < 1.0
+    frame.loc[frame.index[frame["category_group"] == "food"][:9], "label"] = "abuse"
+    few = reported(frame)["main"]["segments"][1]["rows"]
+    assert next(row for row in few if row["name"] == "food")["auc"]["value"] is None
     assert sum(row["claims"] for row in ways["Guarantee"].values()) == len(frame)
 
 

@@ -34,9 +34,11 @@ _STYLE = {
     "legend.frameon": False,
     "lines.linewidth": 1.8,
 }
-_SIZE = (5.0, 3.5)
+# Small, so that the text is legible where a narrow screen shows a picture at its own size.
+_SIZE = (4.2, 3.1)
 _LET_THROUGH = ("let_through_share", "let_through_claims_share")
 _SETTLED = 0.05
+_ROOM = 0.35
 Data = Mapping[str, Any]
 
 
@@ -69,7 +71,7 @@ def pictures(figures: Data) -> dict[str, str]:
     if figures["gain"]:
         drawn["gain"] = _draw(
             "gain", lambda axes: _gain(axes, figures["gain"]), "Share of the split gain of each group of features.",
-            size=(8.0, 0.9 + 0.27 * len(figures["gain"])),
+            size=(4.8, 0.4 + 0.24 * len(figures["gain"])),
         )  # fmt: skip
     return drawn
 
@@ -170,7 +172,7 @@ def _let_through(axes: Axes, main: Data) -> None:
         (_LET_THROUGH[1], SECOND, "--", "of the approved claims"),
     ):
         axes.plot(x, [_number(point[name]) for point in points], color=colour, linestyle=style, label=label)
-    _own(axes, own["approved_money_share"], own["let_through_share"])
+    _own(axes, own["approved_money_share"], own["let_through_share"], above=True)
     axes.set(xlim=(0, 1), xlabel="money approved at once", ylabel="abuse let through")
     # The first few claims say little and would stretch the scale.
     settled = [_number(point[name]) for point in points for name in _LET_THROUGH if point["approved_share"] > _SETTLED]
@@ -186,22 +188,26 @@ def _caught(axes: Axes, main: Data, claims: int) -> None:
     axes.plot(x, [_number(point["caught_share"]) for point in points], color=THIRD)
     axes.plot([0, 1], [0, 1], color=MUTED, linewidth=1, linestyle="--")
     axes.annotate("by chance", (0.72, 0.65), color=MUTED)
-    _own(axes, own["to_review"] / claims, own["caught_share"])
+    _own(axes, own["to_review"] / claims, own["caught_share"], above=False)
     axes.set(xlim=(0, 1), ylim=(0, 1.01), xlabel="claims left for reviewers", ylabel="abuse money held back")
     axes.xaxis.set_major_formatter(PercentFormatter(1.0))
     axes.yaxis.set_major_formatter(PercentFormatter(1.0))
 
 
-def _own(axes: Axes, x: float | None, y: float | None) -> None:
-    """The bundle's own threshold."""
+def _own(axes: Axes, x: float | None, y: float | None, *, above: bool) -> None:
+    """The bundle's own threshold, its name on the side that the curve leaves free."""
     if x is None or y is None:
         return
     axes.plot([x], [y], "o", color=INK, markersize=6, zorder=5)
-    right = x > 0.6
+    left_of = x > _ROOM if above else x > 1.0 - _ROOM
     axes.annotate(
-        "own threshold", (x, y), xytext=(-9 if right else 9, -13), textcoords="offset points", color=INK,
-        ha="right" if right else "left",
-    )  # fmt: skip
+        "own threshold",
+        (x, y),
+        xytext=(-8 if left_of else 8, 8 if above else -13),
+        textcoords="offset points",
+        color=INK,
+        ha="right" if left_of else "left",
+    )
 
 
 def _gain(axes: Axes, gain: Sequence[Data]) -> None:

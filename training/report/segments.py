@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from training.metrics import UNKNOWN, Flags, Interval, area, ranking, rate
+from training.metrics import UNKNOWN, Flags, Interval, Labelled, area, ranking, rate
 from training.report.claims import Stretch
 from training.report.money import money_share
 
@@ -24,6 +24,8 @@ GUARANTEE_OF_REASON = {
 OTHER_GUARANTEE, NOT_GIVEN, REST = "general quality", "not given", "others"
 MOST = 20
 """Categories beyond the largest are summed up in one line."""
+FEWEST = 10
+"""Known claims of each class that an AUC needs."""
 AGE_LIMITS = ((30 * 24.0, "under 30 days"), (365 * 24.0, "30 days to a year"), (np.inf, "over a year"))
 
 
@@ -132,9 +134,16 @@ def _segment(
         known=len(claims),
         abuse=int(claims.abuse.sum()),
         abuse_share=rate(claims.abuse, claims.weight),
-        auc=ranking(claims, resamples=resamples, rng=rng).interval(area) if claims.both_classes else UNKNOWN,
+        auc=_auc(claims, resamples, rng),
         approved_share=float(np.mean(stretch.score[member] <= threshold)),
         honest_approved=rate(honest.score <= threshold, honest.weight),
         let_through=rate(passed.abuse, passed.weight),
         let_through_money=money_share(passed, resamples=resamples, rng=rng),
     )
+
+
+def _auc(claims: Labelled, resamples: int, rng: np.random.Generator) -> Interval:
+    """Unknown with fewer than `FEWEST` of a class: resampling two abusive claims gives a narrow and wrong interval."""
+    if min(int(claims.abuse.sum()), int((~claims.abuse).sum())) < FEWEST:
+        return UNKNOWN
+    return ranking(claims, resamples=resamples, rng=rng).interval(area)
