@@ -87,8 +87,8 @@ def _count(connection: duckdb.DuckDBPyConnection) -> Counts:
         free_lines_kept=count("SELECT count(*) FROM bought WHERE pence = 0"),
         cancellation_lines=count("SELECT count(*) FROM cancelled"),
         cancellation_lines_of_no_known_purchase=count(
-            """SELECT count(*) FROM cancelled WHERE NOT EXISTS (SELECT 1 FROM bought WHERE bought.buyer = cancelled.buyer
-            AND bought.item = cancelled.item AND bought.moment < cancelled.moment)"""
+            """SELECT count(*) FROM cancelled WHERE NOT EXISTS (SELECT 1 FROM bought WHERE
+            bought.buyer = cancelled.buyer AND bought.item = cancelled.item AND bought.moment < cancelled.moment)"""
         ),
         invoices=count("SELECT count(*) FROM claims"),
         invoices_with_two_times=count(
