@@ -49,7 +49,7 @@ def signing_key(*, create: bool = False) -> bytes:
         raise BundleError(f"no key to check bundles with: set BUNDLE_KEY, or BUNDLE_KEY_FILE to a readable file ({error})") from error
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Bundle:
     """A model that may be served.
 
@@ -109,19 +109,22 @@ class Bundle:
 
     def encode(self, values: Sequence[Value]) -> NDArray[np.float64]:
         """One row for the model, shape (1, features); missing and unseen values are NaN."""
-        encoders = self._encoders
-        row = np.array([encode(value) for encode, value in zip(encoders, values, strict=True)], dtype=np.float64)
-        return row.reshape(1, -1)
+        row: list[Any] = [math.nan if value is None else value for value in values]
+        for place, codes in self._words:
+            row[place] = codes.get(row[place], math.nan)
+        for place in self._numeric_signals:
+            # A caller may send a word where training saw numbers.
+            if isinstance(row[place], str):
+                row[place] = math.nan
+        return np.array([row], dtype=np.float64)
 
     @cached_property
-    def _encoders(self) -> tuple[Any, ...]:
-        def number(value: Value) -> float:
-            return math.nan if value is None or isinstance(value, str) else float(value)
+    def _words(self) -> tuple[tuple[int, Mapping[str, int]], ...]:
+        return tuple((self.columns.index(name), codes) for name, codes in self.codes.items())
 
-        def word(codes: Mapping[str, int]) -> Any:
-            return lambda value: codes.get(value, math.nan)
-
-        return tuple(word(self.codes[name]) if name in self.codes else number for name in self.columns)
+    @cached_property
+    def _numeric_signals(self) -> tuple[int, ...]:
+        return tuple(self.columns.index(name) for name in self.signals if name not in self.codes)
 
     def raw(self, rows: NDArray[np.float64], *, threads: int = 1) -> NDArray[np.float64]:
         """Log-odds before calibration, shape (rows,)."""

@@ -7,8 +7,6 @@ from functools import lru_cache
 from importlib import resources
 from typing import Literal
 
-import numpy as np
-
 from risk.bundle import Bundle
 from risk.errors import Problem, SettingError
 from risk.features import Value, load_features
@@ -16,7 +14,7 @@ from risk.features import Value, load_features
 CALLER_SIGNALS = "caller_signals"
 SMALLEST = 0.05
 """Groups that move the log-odds by less than this are not worth a sentence."""
-MOST = 8
+MOST = 5
 
 
 @dataclass(frozen=True)
@@ -98,42 +96,58 @@ def load_reasons() -> ReasonTable:
     return ReasonTable(groups)
 
 
+class Explainer:
+    """Explains the scores of one bundle; where each group's features stand in a vector is worked out once."""
+
+    def __init__(self, bundle: Bundle) -> None:
+        self._bundle = bundle
+        self._slope = float(bundle.manifest["calibrator"]["slope"])
+        self._place = {name: index for index, name in enumerate(bundle.columns)}
+        members = {group.code: [self._place[name] for name in group.features] for group in load_reasons().groups}
+        members[CALLER_SIGNALS] = [self._place[name] for name in bundle.signals]
+        self._groups = tuple((group, members[group.code]) for group in load_reasons().groups if members[group.code])
+
+    def explain(self, values: Sequence[Value]) -> tuple[Reason, ...]:
+        """The reasons of one claim from its frozen feature values, most weighty first.
+
+        A group all of whose features are missing is not named: nothing was seen that a sentence could speak of.
+        """
+        added = self._bundle.contributions(self._bundle.encode(values))[0] * self._slope
+        contributions: list[float] = added.tolist()
+        weighed = [(sum(contributions[index] for index in members), group, members) for group, members in self._groups]
+        told = [
+            part
+            for part in weighed
+            if abs(part[0]) >= SMALLEST and any(values[index] is not None for index in part[2])
+        ]
+        told.sort(key=lambda part: -abs(part[0]))
+        return tuple(self._reason(*part, contributions, values) for part in told[:MOST])
+
+    def _reason(
+        self,
+        weight: float,
+        group: ReasonGroup,
+        members: Sequence[int],
+        contributions: Sequence[float],
+        values: Sequence[Value],
+    ) -> Reason:
+        direction: Literal["raises", "lowers"] = "raises" if weight > 0 else "lowers"
+        moved = [index for index in members if contributions[index] * weight > 0 and values[index] is not None]
+        moved.sort(key=lambda index: -abs(contributions[index]))
+        return Reason(
+            code=group.code,
+            direction=direction,
+            weight=weight,
+            text=group.sentence(direction, lambda name: values[self._place[name]]),
+            features=tuple(Moved(self._bundle.columns[i], values[i], contributions[i]) for i in moved[:3]),
+        )
+
+
+@lru_cache(maxsize=8)
+def _explainer(bundle: Bundle) -> Explainer:
+    return Explainer(bundle)
+
+
 def explain(bundle: Bundle, values: Sequence[Value]) -> tuple[Reason, ...]:
-    """The reasons of one claim from its frozen feature values, most weighty first.
-
-    A group all of whose features are missing is not named: nothing was seen that a sentence could speak of.
-    """
-    contributions = bundle.contributions(bundle.encode(values))[0][:-1] * bundle.manifest["calibrator"]["slope"]
-    table, place = load_reasons(), {name: index for index, name in enumerate(bundle.columns)}
-    members = {group.code: [place[name] for name in group.features] for group in table.groups}
-    members[CALLER_SIGNALS] = [place[name] for name in bundle.signals]
-    weights = {code: float(np.sum(contributions[indices])) for code, indices in members.items()}
-    ranked = sorted(table.groups, key=lambda group: -abs(weights[group.code]))
-    told = [group for group in ranked if abs(weights[group.code]) >= SMALLEST and _seen(members[group.code], values)]
-    return tuple(
-        _reason(group, weights[group.code], members[group.code], contributions, bundle, values) for group in told[:MOST]
-    )
-
-
-def _seen(indices: Sequence[int], values: Sequence[Value]) -> bool:
-    return any(values[index] is not None for index in indices)
-
-
-def _reason(
-    group: ReasonGroup,
-    weight: float,
-    indices: Sequence[int],
-    contributions: Sequence[float],
-    bundle: Bundle,
-    values: Sequence[Value],
-) -> Reason:
-    direction: Literal["raises", "lowers"] = "raises" if weight > 0 else "lowers"
-    strongest = sorted(indices, key=lambda index: -contributions[index] if weight > 0 else contributions[index])
-    moved = tuple(
-        Moved(bundle.columns[index], values[index], float(contributions[index]))
-        for index in strongest[:3]
-        if values[index] is not None and contributions[index] * weight > 0
-    )
-    place = {name: index for index, name in enumerate(bundle.columns)}
-    text = group.sentence(direction, lambda name: values[place[name]])
-    return Reason(group.code, direction, weight, text, moved)
+    """The reasons of one claim; see `Explainer.explain`."""
+    return _explainer(bundle).explain(values)

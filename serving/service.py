@@ -1,7 +1,6 @@
 """The way of a claim: look up, decide, write down in one transaction, answer."""
 
 import hashlib
-import json
 import secrets
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -9,6 +8,7 @@ from datetime import UTC, datetime
 
 import psycopg
 import structlog
+from pydantic_core import to_json
 
 from risk import __version__
 from risk.bundle import Bundle
@@ -121,9 +121,9 @@ class ClaimService:
             decision=decision.decision,
             gate=failed.gate if failed else None,
             claim=body,
-            answer=json.dumps(answer, ensure_ascii=False, separators=(",", ":"), allow_nan=False),
+            answer=to_json(answer).decode(),
             feature_set=decision.model_version or load_features().fingerprint,
-            features=json.dumps(decision.values, ensure_ascii=False) if decision.values is not None else None,
+            features=to_json(decision.values).decode() if decision.values is not None else None,
             raw=decision.raw,
             score=decision.score,
             threshold=decision.threshold,

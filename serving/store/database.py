@@ -48,6 +48,14 @@ class Database:
             self._local.connection = connection
         return connection
 
+    def raw(self, connection: Connection) -> psycopg.RawCursor[TupleRow]:
+        """This thread's cursor for statements with `$1`, in binary: the claims' path uses nothing else."""
+        cursor: psycopg.RawCursor[TupleRow] | None = getattr(self._local, "cursor", None)
+        if cursor is None or cursor.closed or cursor.connection is not connection:
+            cursor = self._local.cursor = psycopg.RawCursor(connection)
+            cursor.format = psycopg.pq.Format.BINARY
+        return cursor
+
     def close(self) -> None:
         """Close this thread's connection."""
         connection: Connection | None = getattr(self._local, "connection", None)

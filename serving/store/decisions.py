@@ -11,7 +11,7 @@ from risk.decision import Past
 from risk.errors import Unavailable
 from risk.features import FeatureSet
 from serving.store.database import Connection, Database
-from serving.store.lookup import Lookup
+from serving.store.lookup import Lookup, numbered
 from serving.store.totals import DATABASE_NOW, STALEST
 
 
@@ -61,7 +61,7 @@ class Decisions:
         self._database = database
         self._lookup = Lookup(features)
         self._measures = features.measures
-        self._insert = _insert_statement(features, stalest)
+        self._insert, self._order = numbered(_insert_statement(features, stalest))
 
     def look_up(self, claim: Claim, now: int) -> tuple[bool, Past]:
         """Whether the claim was decided before, and the past of its parties as of `now` (microseconds).
@@ -71,7 +71,7 @@ class Decisions:
         parameters = self._lookup.parameters(parties(claim), now, claim.claim_id, claim.order.order_id)
 
         def work(connection: Connection) -> tuple[Any, ...]:
-            row = connection.cursor(binary=True).execute(self._lookup.statement, parameters).fetchone()
+            row = self._database.raw(connection).execute(self._lookup.statement, parameters).fetchone()
             assert row is not None
             return row
 
@@ -98,8 +98,11 @@ class Decisions:
             "amount": claim.amount,
             "currency": claim.currency,
         }
+        ordered = [parameters[name] for name in self._order]
         try:
-            row = self._one(self._insert, parameters)
+            row = self._database.run(
+                lambda connection: self._database.raw(connection).execute(self._insert, ordered).fetchone()
+            )
         except psycopg.errors.CheckViolation as error:
             raise OrderSpent from error
         except psycopg.Error as error:
