@@ -70,7 +70,10 @@ class Bundle:
                 f"bundle {manifest.get('version')} was trained for another feature table "
                 f"({manifest.get('features', {}).get('fingerprint')}, this code has {load_features().fingerprint})"
             )
-        booster = lightgbm.Booster(model_str=model.decode())
+        try:
+            booster = lightgbm.Booster(model_str=model.decode())
+        except (lightgbm.basic.LightGBMError, UnicodeDecodeError) as error:
+            raise BundleError(f"{MODEL} is not a model that can be read: {error}") from error
         bundle = cls(manifest=manifest, booster=booster)
         if booster.num_feature() != len(bundle.columns):
             raise BundleError(f"the model has {booster.num_feature()} features, its manifest {len(bundle.columns)}")
@@ -165,10 +168,10 @@ def _sign(manifest: bytes, key: bytes) -> str:
 
 def _verified_manifest(path: Path, key: bytes) -> dict[str, Any]:
     try:
-        text, signature = (path / MANIFEST).read_bytes(), (path / SIGNATURE).read_text().strip()
+        text, signature = (path / MANIFEST).read_bytes(), (path / SIGNATURE).read_bytes().strip()
     except OSError as error:
         raise BundleError(f"no bundle at {path.name}: {error.strerror}") from error
-    if not hmac.compare_digest(_sign(text, key), signature):
+    if not hmac.compare_digest(_sign(text, key).encode(), signature):
         raise BundleError("the manifest does not match its signature: altered, or signed with another key")
     try:
         manifest: dict[str, Any] = json.loads(text)

@@ -1,9 +1,11 @@
 """What the claims service sends: one definition for validation, for the interface description and for the features."""
 
+import re
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from typing import Annotated, Any
 
-from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Field, StringConstraints
+from pydantic import AfterValidator, AwareDatetime, BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints
 
 from risk.vocabulary import Channel, EvidenceKind, Guarantee, Reason, Remedy, ReturnMethod
 
@@ -12,12 +14,23 @@ MAX_MONEY = 10**11
 MAX_EXACT = 2**53
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
+_RFC_3339 = re.compile(r"\d{4}-\d\d-\d\d[Tt ]\d\d:\d\d:\d\d(\.\d+)?([Zz]|[+-]\d\d:\d\d)", re.ASCII)
 _EARLIEST, _LATEST = datetime(1990, 1, 1, tzinfo=UTC), datetime(2100, 1, 1, tzinfo=UTC)
 
 
 def microseconds(moment: datetime) -> int:
     """Microseconds since 1970 UTC, exactly."""
     return (moment - _EPOCH) // _MICROSECOND
+
+
+def _rfc_3339(text: object) -> object:
+    """The time that a text says; pydantic alone would also take seconds since 1970 and shortened forms."""
+    if not isinstance(text, str):
+        return text
+    if _RFC_3339.fullmatch(text):
+        with suppress(ValueError):
+            return datetime.fromisoformat(text.upper())
+    raise ValueError("a time as RFC 3339 with an offset is expected, such as 2026-06-30T09:15:00+08:00")
 
 
 def _plausible(moment: datetime) -> datetime:
@@ -33,7 +46,12 @@ Word = Annotated[str, StringConstraints(min_length=1, max_length=128, pattern=r"
 Money = Annotated[int, Field(ge=0, le=MAX_MONEY, description="Minor units: 149000 is 1,490.00.")]
 Currency = Annotated[str, StringConstraints(pattern=r"^[A-Z]{3}$")]
 Category = Annotated[str, StringConstraints(max_length=128, pattern=r"^[a-z0-9_]+(\.[a-z0-9_]+)*$")]
-Moment = Annotated[AwareDatetime, AfterValidator(_plausible), Field(description="RFC 3339 with an offset.")]
+Moment = Annotated[
+    AwareDatetime,
+    BeforeValidator(_rfc_3339),
+    AfterValidator(_plausible),
+    Field(description="RFC 3339 with an offset, between 1990 and 2100."),
+]
 Signal = (
     bool
     | Annotated[int, Field(ge=-MAX_EXACT, le=MAX_EXACT)]
@@ -41,6 +59,11 @@ Signal = (
     | Annotated[str, StringConstraints(max_length=128, pattern=r"^[^\x00]*$")]
 )
 SignalName = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_]{0,62}$")]
+
+
+def _in_order(extra: dict[str, Any]) -> dict[str, Any]:
+    """Members of an object have no order: the same ones in another order are the same claim."""
+    return dict(sorted(extra.items()))
 
 
 class Value(BaseModel):
@@ -129,7 +152,7 @@ class Claim(Value):
     order: Order
     items: tuple[Item, ...] = Field(min_length=1, max_length=100)
     device: Device | None = None
-    extra: dict[SignalName, Signal] = Field(default_factory=dict, max_length=64)
+    extra: Annotated[dict[SignalName, Signal], AfterValidator(_in_order)] = Field(default_factory=dict, max_length=64)
     evidence: tuple[Evidence, ...] = Field(default=(), max_length=50)
 
 

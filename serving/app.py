@@ -5,7 +5,7 @@ from flask import Flask, Response
 from serving import logs, metrics
 from serving.api import problems
 from serving.api.health import health
-from serving.api.routes import api
+from serving.api.routes import OpaqueId, api
 from serving.components import NAME, Components, build
 from serving.housekeeping import Housekeeping
 from serving.settings import Settings
@@ -20,6 +20,9 @@ def create_app(parts: Components | None = None) -> Flask:
     logs.configure(parts.settings.log_level)
     app = Flask("serving", static_folder=None)
     app.config["MAX_CONTENT_LENGTH"] = parts.settings.max_body_bytes
+    # Ids are opaque: nothing in a path is tidied up.
+    app.url_map.merge_slashes = False
+    app.url_map.converters["opaque_id"] = OpaqueId
     app.extensions[NAME] = parts
     app.register_blueprint(api)
     app.register_blueprint(health)

@@ -121,7 +121,9 @@ def an_order(**changes: Any) -> dict[str, Any]:
 # --- bundles -----------------------------------------------------------------------------------------------------
 
 
-def small_bundle(path: Path, *, seed: int = 7, key: str = BUNDLE_KEY, threshold: float = THRESHOLD, **changes: Any) -> str:
+def small_bundle(
+    path: Path, *, seed: int = 7, key: str = BUNDLE_KEY, threshold: float = THRESHOLD, **changes: Any
+) -> str:
     """A small real model over every feature, for which confirmed abuse is decisive; returns its version."""
     features = load_features()
     columns = (*features.names, SIGNAL)
@@ -401,7 +403,7 @@ class Server:
         """The workers' process ids."""
         tasks = Path(f"/proc/{self.pid}/task")
         children = [int(pid) for task in tasks.iterdir() for pid in (task / "children").read_text().split()]
-        return [pid for pid in children if b"spawn_main" in _command(pid)]
+        return [pid for pid in children if b"resource_tracker" not in _command(pid)]
 
     def kill(self) -> None:
         """`kill -9` of the whole process group."""

@@ -10,6 +10,7 @@ from flask import Response, request
 from serving.api.problems import problem
 from serving.components import components
 
+_OF_PROXIES = ("Forwarded", "Via", "X-Forwarded-For", "X-Forwarded-Host", "X-Forwarded-Proto", "X-Real-IP")
 Arguments = ParamSpec("Arguments")
 View = Callable[Arguments, Response]
 
@@ -43,7 +44,7 @@ def refused(scope: str) -> Response | None:
 
 def from_loopback() -> bool:
     """Whether the caller sits on this very machine, with no proxy in between."""
-    if "X-Forwarded-For" in request.headers or "Forwarded" in request.headers:
+    if any(name in request.headers for name in _OF_PROXIES):
         return False
     try:
         return ip_address(request.remote_addr or "").is_loopback

@@ -5,6 +5,7 @@ import os
 from importlib import resources
 from pathlib import Path
 
+import psycopg
 from flask import Blueprint, Response, send_from_directory
 from prometheus_client import CONTENT_TYPE_LATEST, REGISTRY, CollectorRegistry, generate_latest
 from prometheus_client.multiprocess import MultiProcessCollector
@@ -45,7 +46,7 @@ def _missing() -> dict[str, str]:
                 f"SELECT (SELECT version_num FROM alembic_version), {DATABASE_NOW}"
             ).fetchone()
         )
-    except Unavailable as error:
+    except (Unavailable, psycopg.Error) as error:
         return {**missing, "database": str(error)}
     assert row is not None
     if row[0] != newest():

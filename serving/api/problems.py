@@ -4,6 +4,7 @@ import json
 from collections.abc import Sequence
 from http import HTTPStatus
 
+import psycopg
 import structlog
 from flask import Flask, Response
 from pydantic import ValidationError
@@ -42,7 +43,11 @@ def problem(status: int, detail: str, errors: Sequence[Problem] = ()) -> Respons
 def problems_of(error: ValidationError) -> list[Problem]:
     """Every error of a body with a JSON pointer to its place."""
     parts = error.errors(include_url=False, include_input=False, include_context=False)
-    return [Problem(_pointer(part["loc"]), _sentence(part["type"], part["msg"])) for part in parts]
+    found: dict[str, list[str]] = {}
+    for part in parts:
+        found.setdefault(_pointer(part["loc"]), []).append(_sentence(part["type"], part["msg"]))
+    # A union says what each of its members missed; that is one error at one place.
+    return [Problem(pointer, "; or ".join(dict.fromkeys(sentences))) for pointer, sentences in found.items()]
 
 
 def _pointer(location: Sequence[int | str]) -> str:
@@ -56,6 +61,7 @@ def _pointer(location: Sequence[int | str]) -> str:
 
 
 def _sentence(kind: str, message: str) -> str:
+    message = message.removeprefix("Value error, ")
     return "unknown field" if kind == "extra_forbidden" else message[0].lower() + message[1:]
 
 
@@ -82,6 +88,11 @@ def register(app: Flask) -> None:
     def unavailable(error: Unavailable) -> Response:
         log.error("unavailable", error=str(error))
         return problem(503, "the service cannot write decisions down at the moment; try again")
+
+    @app.errorhandler(psycopg.Error)
+    def refused_by_database(error: psycopg.Error) -> Response:
+        log.error("database_refused", error=str(error))
+        return problem(503, "the database did not answer in time; try again")
 
     @app.errorhandler(HTTPException)
     def http_error(error: HTTPException) -> Response:

@@ -4,9 +4,11 @@ import json
 from http import HTTPStatus
 from typing import TypeVar
 
+import psycopg
 from flask import Blueprint, Response, request
 from pydantic import BaseModel, Field
-from werkzeug.exceptions import BadRequest, NotFound, UnsupportedMediaType
+from werkzeug.exceptions import BadRequest, NotFound, RequestEntityTooLarge, UnsupportedMediaType
+from werkzeug.routing import BaseConverter
 
 from risk.claim import Claim, Value, microseconds
 from risk.errors import Unavailable
@@ -29,10 +31,23 @@ class ClaimBatch(Value):
     claims: tuple[Claim, ...] = Field(min_length=1, max_length=1000)
 
 
+class OpaqueId(BaseConverter):
+    """The rest of a path as it is: an id may hold slashes, even two in a row."""
+
+    regex = ".+"
+    part_isolating = False
+
+
 def _body(model: type[Model]) -> Model:
     if request.mimetype != "application/json":
         raise UnsupportedMediaType("a body of type application/json is expected")
-    return model.model_validate_json(request.get_data(cache=False))
+    if request.headers.get("Content-Encoding", "identity") != "identity":
+        raise UnsupportedMediaType("a body without Content-Encoding is expected")
+    data, most = request.get_data(cache=False), request.max_content_length
+    # A body sent in chunks has no length to be refused by, and is cut off at the limit.
+    if request.content_length is None and most is not None and len(data) >= most:
+        raise RequestEntityTooLarge
+    return model.model_validate_json(data)
 
 
 def _json(text: str, status: int = 200) -> Response:
@@ -60,12 +75,12 @@ def _batch_answer(claim: Claim) -> str:
         return components().service.answer(claim)
     except Conflict as error:
         return json.dumps(problem_part(HTTPStatus.CONFLICT, str(error)))
-    except Unavailable:
+    except (Unavailable, psycopg.Error):
         detail = f"no decision was written down; send this claim again in {RETRY_AFTER_SECONDS} s"
         return json.dumps(problem_part(HTTPStatus.SERVICE_UNAVAILABLE, detail))
 
 
-@api.get("/v1/claims/<claim_id>")
+@api.get("/v1/claims/<opaque_id:claim_id>")
 @required("claims:read")
 def read(claim_id: str) -> Response:
     """A decision as it was frozen, its review state and its outcome."""
