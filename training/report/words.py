@@ -10,6 +10,8 @@ from training.report.figures import Judgement, Population, Settings, Subject
 NOT_KNOWN_MUCH = 0.10
 """From this share of unknown labels on, the figures may still move: abuse takes longer to be known than honesty."""
 FEW_ABUSE = 100
+_CLOSE = 2.5
+"""An interval whose ends are further apart than this factor says nothing about its middle."""
 NOTHING = "–"  # noqa: RUF001 - the dash that tables use for "nothing to say"
 
 
@@ -64,10 +66,11 @@ def _with_interval(interval: Interval, kind: str) -> str:
 
 def summary(subject: Subject, population: Population, main: Judgement, top: Sequence[TopK]) -> tuple[str, ...]:
     """The whole report in a few plain sentences."""
+    share = fine(main.abuse_share.value)
     asked = (
         f"Bundle {subject.bundle} scored {count(population.claims)} claims submitted from {day(subject.start)} up to "
-        f"{day(subject.end)}. Of {count(population.known)} of them ({percent(population.known_share)}) the truth is "
-        f"known; {fine(main.abuse_share.value)} of those are abuse."
+        f"{day(subject.end)}. Of {count(population.known)} of them ({percent(population.known_share)}) the truth is known; "
+        + (f"by weight {share} of all claims are abuse." if population.selective else f"{share} of those are abuse.")
     )
     return (asked, _ranks(main, top), _approves(subject, main), _means(main))
 
@@ -101,7 +104,9 @@ def _means(main: Judgement) -> str:
         return (
             "No abuse is known in the low-risk 60 % of the claims: how far its probabilities hold there cannot be said."
         )
-    verdict = "about right"
+    verdict = (
+        "about right" if ratio.high < _CLOSE * ratio.low else "not clearly wrong, but there are too few labels to say"
+    )
     if ratio.high < 1.0:
         verdict = "too low: it trusts these buyers more than it should"
     elif ratio.low > 1.0:
