@@ -148,7 +148,7 @@ class Ranking:
     def interval(self, figure: Callable[[Curve], Floats]) -> Interval:
         """A figure of the curve with its percentile interval; what binning shifts is put right."""
         value = float(figure(self.exact))
-        low, high = self.band(lambda line: np.atleast_1d(figure(line))[..., None])[:2]
+        low, high = self.band(lambda line: np.atleast_1d(figure(line))[..., None])
         return Interval(value, float(np.clip(low[0], 0.0, value)), float(np.clip(high[0], value, 1.0)))
 
     def band(self, figure: Callable[[Curve], Floats]) -> tuple[Floats, Floats]:
@@ -168,10 +168,9 @@ def ranking(claims: Labelled, *, resamples: int, rng: np.random.Generator) -> Ra
     """The exact curve of claims of both classes, and resampled ones for intervals."""
     bins = _score_bins(claims.score)
     size = int(bins.max()) + 1
-    honest = np.where(claims.abuse, 0.0, claims.weight)
     binned = Curve(
         np.cumsum(np.bincount(bins, np.where(claims.abuse, claims.weight, 0.0), size)),
-        np.cumsum(np.bincount(bins, honest, size)),
+        np.cumsum(np.bincount(bins, np.where(claims.abuse, 0.0, claims.weight), size)),
     )
     place = np.where(claims.abuse, bins, bins + size)
     blocks = list(resampled_sums(place, claims.weight, 2 * size, resamples=resamples, rng=rng))
@@ -293,10 +292,8 @@ def top_k(
 def _mean_of_days(top: Floats, bottom: Floats, resamples: int, rng: np.random.Generator) -> Interval:
     """Mean of the days' ratios, over the days that have one."""
     ratios = top[bottom > 0] / bottom[bottom > 0]
-    if not len(ratios):
-        return UNKNOWN
     if len(ratios) < 2 or resamples < 2:
-        return Interval(float(ratios.mean()))
+        return Interval(float(ratios.mean()) if len(ratios) else math.nan)
     means = rng.multinomial(len(ratios), np.full(len(ratios), 1.0 / len(ratios)), resamples) @ ratios / len(ratios)
     tail = (1.0 - CONFIDENCE) / 2.0
     low, high = np.quantile(means, (tail, 1.0 - tail))

@@ -69,7 +69,8 @@ def summary(subject: Subject, population: Population, main: Judgement, top: Sequ
     share = fine(main.abuse_share.value)
     asked = (
         f"Bundle {subject.bundle} scored {count(population.claims)} claims submitted from {day(subject.start)} up to "
-        f"{day(subject.end)}. Of {count(population.known)} of them ({percent(population.known_share)}) the truth is known; "
+        f"{day(subject.end)}. Of {count(population.known)} of them ({percent(population.known_share)}) the truth is "
+        "known; "
         + (f"by weight {share} of all claims are abuse." if population.selective else f"{share} of those are abuse.")
     )
     return (asked, _ranks(main, top), _approves(subject, main), _means(main))
