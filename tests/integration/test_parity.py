@@ -19,10 +19,8 @@ from risk.decision import Decider, Past
 from risk.features import Calculator, load_features
 from risk.gates import load_rules
 from serving.commands.load import load_log
-from serving.store import embedded
 from serving.store.database import Database
 from serving.store.lookup import Lookup
-from serving.store.migrate import migrate
 from tests.replay import body
 from tests.worlds import random_world, write
 from training.__main__ import main as training
@@ -34,19 +32,10 @@ DAY = 24 * 3_600_000_000
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
-@pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    folder = tmp_path_factory.mktemp("postgres")
-    yield embedded.start(folder / "data")
-    embedded.stop(folder / "data")
-
-
 @pytest.fixture
-def database(server: str) -> Iterator[Database]:
+def database(fresh_url: str) -> Iterator[Database]:
     """A store that was just migrated."""
-    migrate(server)
-    database = Database(server)
-    database.connection().execute("TRUNCATE past, totals")
+    database = Database(fresh_url, statement_timeout_ms=10_000)
     yield database
     database.close()
 
