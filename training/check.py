@@ -124,8 +124,9 @@ def _load(
     try:
         types = _open(db, path, table)
         rows = _judge(db, table, types, problems, warnings)
-    except (duckdb.Error, HistoryError, UnicodeError) as error:
-        problems += [Problem(table, f"cannot be read: {str(error).splitlines()[0]}")]
+    except (duckdb.Error, HistoryError) as error:
+        unreadable = [Problem(table, f"cannot be read: {str(error).splitlines()[0]}")]
+        problems += error.problems if isinstance(error, HistoryError) else unreadable
         db.execute(f"CREATE OR REPLACE TEMP TABLE {table} AS SELECT {_typed_columns(table, {})} LIMIT 0")
         return 0
     missing = [name for name in REQUIRED[table] if name not in types]

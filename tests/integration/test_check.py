@@ -1,0 +1,249 @@
+"""`python -m training check` names everything that is wrong with a history, and what smells of a leak."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from training.__main__ import main
+from training.check import Findings, check_history
+
+Tables = dict[str, pd.DataFrame]
+Change = Callable[[Tables], object]
+START = pd.Timestamp("2026-01-01", tz="UTC")
+
+
+def sound(claims: int = 400) -> Tables:
+    """A history with the required columns, an order and a label for each claim, and nothing wrong."""
+    rng = np.random.default_rng(5)
+    ids = [f"k{number:04}" for number in range(claims)]
+    submitted = START + pd.to_timedelta(np.sort(rng.integers(0, 200 * 86_400, claims)), unit="s")
+    parties = {"buyer_id": rng.choice(["b1", "b2", "b3"], claims), "merchant_id": rng.choice(["m1", "m2"], claims)}
+    amount = rng.integers(100, 100_000, claims)
+    return {
+        "orders": pd.DataFrame(
+            {"order_id": ids, **parties, "paid_at": submitted - pd.Timedelta(days=3), "paid_amount": amount}
+        ),
+        "claims": pd.DataFrame(
+            {"claim_id": ids, "order_id": ids, "submitted_at": submitted, **parties, "amount": amount}
+        ),
+        "labels": pd.DataFrame(
+            {
+                "claim_id": ids,
+                "known_at": submitted + pd.to_timedelta(rng.integers(1, 40, claims), unit="D"),
+                "label": rng.choice(["abuse", "legitimate"], claims, p=[0.3, 0.7]),
+            }
+        ),
+    }
+
+
+def write(tables: Tables, folder: Path, form: str = "parquet") -> Path:
+    for name, table in tables.items():
+        if form == "csv":
+            table.to_csv(folder / f"{name}.csv", index=False)
+        else:
+            table.to_parquet(folder / f"{name}.parquet", index=False)
+    return folder
+
+
+def put(table: str, column: str, rows: slice, value: object) -> Change:
+    """A change that writes one value into some rows; the column may be new and hold anything."""
+
+    def change(tables: Tables) -> None:
+        frame = tables[table]
+        old = frame[column].tolist() if column in frame else [None] * len(frame)
+        old[rows] = [value] * len(old[rows])
+        frame[column] = old
+
+    return change
+
+
+def replace(table: str, column: str, value: Callable[[pd.DataFrame], object]) -> Change:
+    return lambda tables: tables[table].__setitem__(column, value(tables[table]))
+
+
+def drop(table: str, column: str) -> Change:
+    return lambda tables: tables.update({table: tables[table].drop(columns=column)})
+
+
+def repeat(table: str) -> Change:
+    return lambda tables: tables.update({table: pd.concat([tables[table], tables[table].head(2)])})
+
+
+def found(findings: Findings) -> set[tuple[str, str]]:
+    return {(problem.where, problem.detail) for problem in findings.problems}
+
+
+FEW = slice(3, 6)
+REFUSED: dict[str, tuple[Change, str, str]] = {
+    "a table is missing": (lambda tables: tables.pop("labels"), "labels", "no labels."),
+    "a table is empty": (lambda tables: tables.update(labels=tables["labels"].head(0)), "labels", "has no rows"),
+    "a required column is missing": (drop("claims", "amount"), "claims.amount", "required column is missing"),
+    "a required value is missing": (put("claims", "buyer_id", FEW, None), "claims.buyer_id", "3 rows without"),
+    "money is no whole number": (put("claims", "amount", FEW, 12.5), "claims.amount", "3 values are not whole numbers"),
+    "money is negative": (put("orders", "paid_amount", FEW, -1), "orders.paid_amount", "3 amounts are negative"),
+    "money is beyond reason": (put("claims", "amount", FEW, 10**12), "claims.amount", "3 amounts are above"),
+    "a claim occurs twice": (repeat("claims"), "claims.claim_id", "2 ids occur more than once"),
+    "an order occurs twice": (repeat("orders"), "orders.order_id", "2 ids occur more than once"),
+    "a label comes before its claim": (
+        put("labels", "known_at", FEW, START - pd.Timedelta(days=9)),
+        "labels.known_at",
+        "3 labels are known before their claim",
+    ),
+    "a label is for nothing": (put("labels", "claim_id", FEW, "zzz"), "labels.claim_id", "3 labels are for claims"),
+    "a label has another word": (put("labels", "label", FEW, "fraud"), "labels.label", "3 words are none of abuse,"),
+    "a draw has no chance": (put("labels", "audit_probability", FEW, 0.0), "labels.audit_probability", "3 values"),
+    "a draw is too certain": (put("labels", "audit_probability", FEW, 1.01), "labels.audit_probability", "3 values"),
+    "an order is somebody else's": (
+        put("orders", "buyer_id", FEW, "b9"),
+        "claims.order_id",
+        "3 claims are about an order of another buyer",
+    ),
+    "a time is implausible": (
+        put("claims", "submitted_at", FEW, pd.Timestamp("1970-01-02", tz="UTC")),
+        "claims.submitted_at",
+        "3 times before 1990",
+    ),
+}
+
+
+@pytest.mark.parametrize("form", ["parquet", "csv"])
+@pytest.mark.parametrize("case", REFUSED)
+def test_a_history_is_refused_when(tmp_path: Path, case: str, form: str) -> None:
+    change, where, detail = REFUSED[case]
+    tables = sound()
+    change(tables)
+    problems = check_history(write(tables, tmp_path, form)).problems
+    assert [problem for problem in problems if problem.where == where and problem.detail.startswith(detail)]
+    assert len(problems) == 1
+
+
+@pytest.mark.parametrize("form", ["parquet", "csv"])
+def test_a_sound_history_of_required_columns_alone_passes(tmp_path: Path, form: str) -> None:
+    tables = sound()
+    drop("claims", "order_id")(tables)
+    findings = check_history(write(tables, tmp_path, form))
+    assert (findings.problems, findings.warnings) == ((), ())
+    assert findings.rows == {"orders": 400, "claims": 400, "labels": 400}
+    assert findings.labelled == 400
+    assert findings.abuse == int((tables["labels"].label == "abuse").sum())
+
+
+@pytest.mark.parametrize("form", ["parquet", "csv"])
+def test_times_without_a_zone_are_refused(tmp_path: Path, form: str) -> None:
+    tables = sound()
+    replace("claims", "submitted_at", lambda claims: claims.submitted_at.dt.tz_localize(None))(tables)
+    problems = check_history(write(tables, tmp_path, form)).problems
+    assert [(problem.where, problem.detail[:23]) for problem in problems] == [
+        ("claims.submitted_at", "400 times have no zone ")
+    ]
+
+
+@pytest.mark.parametrize("text", ["2026-01-05T10:00:00Z", "2026-01-05 10:00:00+08:00", "2026-01-05T10:00:00.123456-05"])
+def test_times_written_with_an_offset_are_accepted(tmp_path: Path, text: str) -> None:
+    tables = sound()
+    put("claims", "delivered_at", FEW, text)(tables)
+    assert check_history(write(tables, tmp_path, "csv")).problems == ()
+
+
+@pytest.mark.parametrize("text", ["2026-01-05", "2026-01-05T10:00:00", "2026-01-05 10:00"])
+def test_times_written_without_an_offset_are_refused(tmp_path: Path, text: str) -> None:
+    tables = sound()
+    put("claims", "delivered_at", FEW, text)(tables)
+    assert found(check_history(write(tables, tmp_path, "csv"))) == {
+        ("claims.delivered_at", f"3 times have no zone (for example '{text}' in 'k0003')")
+    }
+
+
+def test_everything_wrong_is_listed_at_once_with_a_count_and_an_example(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    tables = sound()
+    drop("orders", "paid_at")(tables)
+    put("claims", "amount", FEW, -7)(tables)
+    put("claims", "quantity", FEW, "several")(tables)
+    put("labels", "label", FEW, "fraud")(tables)
+    assert main(["check", "--history", str(write(tables, tmp_path))]) == 1
+    output = capsys.readouterr()
+    assert "4 problems" in output.out
+    assert output.err.splitlines() == [
+        "error: orders.paid_at: required column is missing",
+        "claims.quantity: 3 values are not whole numbers (for example 'several' in 'k0003')",
+        "claims.amount: 3 amounts are negative (for example '-7' in 'k0003')",
+        "labels.label: 3 words are none of abuse, legitimate, undecided (for example 'fraud' in 'k0003')",
+    ]
+
+
+def test_a_sound_history_ends_with_status_0_and_a_summary(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["check", "--history", str(write(sound(), tmp_path))]) == 0
+    output = capsys.readouterr()
+    assert output.err == ""
+    assert "claims from 2026-01-0" in output.out
+    assert "400 claims labelled" in output.out
+
+
+@pytest.mark.parametrize("form", ["parquet", "csv"])
+def test_a_damaged_file_is_a_problem_and_not_a_crash(tmp_path: Path, form: str) -> None:
+    file = write(sound(), tmp_path, form) / f"claims.{form}"
+    whole = file.read_bytes()
+    file.write_bytes(whole[: len(whole) // 2] if form == "parquet" else b"\xff\xfe\x00" + whole[:50])
+    findings = check_history(tmp_path)
+    assert "claims" in {problem.where.split(".")[0] for problem in findings.problems}
+    # What cannot be compared is not reported as wrong.
+    assert not [problem for problem in findings.problems if problem.where.startswith("labels")]
+
+
+WARNED: dict[str, tuple[Change, str, str]] = {
+    "a claim is older than its payment": (
+        replace("orders", "paid_at", lambda orders: orders.paid_at + pd.Timedelta(days=4)),
+        "claims.submitted_at",
+        "400 claims were made before",
+    ),
+    "a reason is unknown": (put("claims", "reason", FEW, "bored"), "claims.reason", "3 words are not in the"),
+    "an order is unknown": (put("claims", "order_id", FEW, "o"), "claims.order_id", "3 claims are about orders that"),
+    "a signal is constant": (put("claims", "x_flag", slice(None), 1), "claims.x_flag", "is 1 everywhere"),
+    "labels come at once": (
+        replace("labels", "known_at", lambda _: sound()["claims"].submitted_at),
+        "labels.known_at",
+        "400 of 400 labels (100%) are known within a minute",
+    ),
+    "all labels come together": (
+        put("labels", "known_at", slice(None), START + pd.Timedelta(days=400)),
+        "labels.known_at",
+        "all labels are known at the same moment",
+    ),
+    "nothing is abuse": (put("labels", "label", slice(None), "legitimate"), "labels.label", "no claim is labelled"),
+}
+
+
+@pytest.mark.parametrize("case", WARNED)
+def test_a_history_passes_with_a_warning_when(tmp_path: Path, case: str) -> None:
+    change, where, detail = WARNED[case]
+    tables = sound()
+    change(tables)
+    findings = check_history(write(tables, tmp_path))
+    assert findings.problems == ()
+    assert [warning.where for warning in findings.warnings if warning.detail.startswith(detail)] == [where]
+
+
+def _noisy(tables: Tables, share: float) -> pd.Series:
+    """The answer as 0 and 1, turned round for a share of claims."""
+    turned = np.random.default_rng(3).random(len(tables["labels"])) < share
+    return (tables["labels"].label == "abuse") ^ turned
+
+
+@pytest.mark.parametrize("form", ["parquet", "csv"])
+def test_columns_that_know_the_answer_are_named(tmp_path: Path, form: str) -> None:
+    tables = sound()
+    answer, claims = _noisy(tables, 0.01), tables["claims"]
+    claims["x_score"] = answer * 10.0 + np.random.default_rng(1).random(len(answer))
+    claims["x_word"] = np.where(answer, "closed", "open")
+    claims["refunded_amount"] = pd.Series(np.where(answer, None, claims.amount), dtype="Int64")
+    claims["x_hint"] = _noisy(tables, 0.2).astype(float)
+    claims["x_opaque"] = "opaque " + claims.claim_id
+    findings = check_history(write(tables, tmp_path, form))
+    assert findings.problems == ()
+    named = {warning.where for warning in findings.warnings if "tells abuse on its own" in warning.detail}
+    assert named == {"claims.x_score", "claims.x_word", "claims.refunded_amount"}
