@@ -9,6 +9,7 @@ from typing import Any
 
 from risk.errors import Problem, SettingError
 from risk.features import Facts
+from risk.features.definition import NUMBERS, TEXTS, TIMES
 from risk.vocabulary import REASONS
 
 CLOCK_SKEW = 5 * 60 * 1_000_000
@@ -58,6 +59,12 @@ def parse_rules(text: str) -> GateRules:
     audit = data.get("audit", {})
     problems = [Problem(f"needs.{reason}", "no such reason") for reason in data["needs"] if reason not in REASONS]
     problems += [Problem(f"needs.{reason}", "no rule") for reason in REASONS if reason not in data["needs"]]
+    known = {*_COLUMNS, *TIMES, *NUMBERS, *TEXTS}
+    problems += [
+        Problem(f"needs.{reason}", f"no such fact: {name}")
+        for reason, lists in data["needs"].items()
+        for name in {name for choices in lists for name in choices} - known
+    ]
     if not 0 < audit.get("rate", 0) <= 1:
         problems.append(Problem("audit.rate", "a share between 0 and 1 is expected"))
     if audit.get("largest", 0) <= 0:

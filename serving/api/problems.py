@@ -43,8 +43,11 @@ def problem(status: int, detail: str, errors: Sequence[Problem] = ()) -> Respons
 def problems_of(error: ValidationError) -> list[Problem]:
     """Every error of a body with a JSON pointer to its place."""
     parts = error.errors(include_url=False, include_input=False, include_context=False)
+    places = [part["loc"] for part in parts]
     found: dict[str, list[str]] = {}
     for part in parts:
+        if part["type"] == "too_short" and any(place[:-1][: len(part["loc"])] == part["loc"] for place in places):
+            continue  # Refused items are not counted, so a list of them seems too short.
         found.setdefault(_pointer(part["loc"]), []).append(_sentence(part["type"], part["msg"]))
     # A union says what each of its members missed; that is one error at one place.
     return [Problem(pointer, "; or ".join(dict.fromkeys(sentences))) for pointer, sentences in found.items()]
