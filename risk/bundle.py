@@ -74,6 +74,8 @@ class Bundle:
             booster = lightgbm.Booster(model_str=model.decode())
         except (lightgbm.basic.LightGBMError, UnicodeDecodeError) as error:
             raise BundleError(f"{MODEL} is not a model that can be read: {error}") from error
+        if problems := _incomplete(manifest):
+            raise BundleError(f"the manifest lacks what serving needs: {', '.join(problems)}")
         bundle = cls(manifest=manifest, booster=booster)
         if booster.num_feature() != len(bundle.columns):
             raise BundleError(f"the model has {booster.num_feature()} features, its manifest {len(bundle.columns)}")
@@ -180,6 +182,25 @@ def _verified_manifest(path: Path, key: bytes) -> dict[str, Any]:
     if manifest.get("format") != FORMAT:
         raise BundleError(f"bundle format {manifest.get('format')}, this code reads {FORMAT}")
     return manifest
+
+
+def _incomplete(manifest: Mapping[str, Any]) -> list[str]:
+    """What the manifest does not say, or not in a way that can be used."""
+
+    def number(part: Any, name: str) -> bool:
+        value = part.get(name) if isinstance(part, dict) else None
+        return isinstance(value, (int, float)) and math.isfinite(value)
+
+    calibrator, features = manifest.get("calibrator"), manifest["features"]
+    sound = {
+        "version": bool(manifest.get("version")),
+        "threshold": number(manifest, "threshold"),
+        "calibrator.slope": number(calibrator, "slope"),
+        "calibrator.intercept": number(calibrator, "intercept"),
+        "features.signals": isinstance(features.get("signals"), list),
+        "features.categories": isinstance(features.get("categories"), dict),
+    }
+    return [name for name, known in sound.items() if not known]
 
 
 def _verified_file(path: Path, name: str, manifest: Mapping[str, Any]) -> bytes:

@@ -58,7 +58,7 @@ class ClaimService:
             Gate("history", doubt is None, doubt or "the past of all parties was read"),
         )
         with steps.step("score"):
-            decision = self.decider.decide(claim, past, bundle, now, doubts=preceding)
+            decision = self._decide(claim, past, bundle, now, preceding)
         text = self._write(claim, body, digest, now, past, bundle, decision, steps)
         if text is None:
             return self._repeat(claim, digest)
@@ -72,6 +72,18 @@ class ClaimService:
             log.warning("look_up_failed", claim_id=claim.claim_id, error=str(error))
             return False, Past(aggregates=None), f"the past could not be read: {type(error).__name__}"
         return decided, past, None
+
+    def _decide(
+        self, claim: Claim, past: Past, bundle: Bundle | None, now: datetime, preceding: tuple[Gate, ...]
+    ) -> Decision:
+        """The decision; where a feature or the score cannot be computed, the claim goes to a person."""
+        try:
+            return self.decider.decide(claim, past, bundle, now, doubts=preceding)
+        except Exception as error:
+            log.exception("score_failed", claim_id=claim.claim_id, error=str(error))
+            doubt = Gate("bundle", False, f"the score could not be computed: {type(error).__name__}")
+            unknown = Past(aggregates=None, approved=past.approved)
+            return self.decider.decide(claim, unknown, bundle, now, doubts=(doubt, *preceding[1:]))
 
     def _write(
         self,
