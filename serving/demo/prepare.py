@@ -1,0 +1,108 @@
+"""Everything that has to be there before the service starts. Each step looks first whether its result is there already."""
+
+import os
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import psycopg
+import pyarrow.parquet as pq
+
+from risk.bundle import Bundle, signing_key
+from risk.errors import BundleError, InputError, Problem
+from serving.commands.load import load_log
+from serving.demo.client import Client
+from serving.demo.steps import say, training
+from serving.settings import Settings
+from serving.store.database import Database
+from serving.store.keys import Keys
+
+DAYS = 548
+SEED = 7
+DEFAULT_CLAIMS, FEWEST_CLAIMS, MOST_CLAIMS = 40_000, 8_000, 2_000_000
+SCOPES = ["claims:write", "claims:read", "events:write"]
+
+
+def wanted_claims() -> int:
+    """`DEMO_CLAIMS`; raises InputError where it makes no sense."""
+    text = os.environ.get("DEMO_CLAIMS", str(DEFAULT_CLAIMS))
+    if text.isdecimal() and FEWEST_CLAIMS <= int(text) <= MOST_CLAIMS:
+        return int(text)
+    detail = f"{text!r} is not a whole number from {FEWEST_CLAIMS} to {MOST_CLAIMS}; fewer do not train"
+    raise InputError([Problem("DEMO_CLAIMS", detail)])
+
+
+def simulate(folder: Path, claims: int) -> Path:
+    """A history whose last day is yesterday."""
+    history = folder / "history"
+    if history.exists():
+        found = pq.ParquetFile(history / "claims.parquet").metadata.num_rows
+        say(f"  reusing the marketplace of {found:,} claims in {history}")
+        return history
+    start = datetime.now(UTC).date() - timedelta(days=DAYS)
+    training(
+        "simulate", "--out", str(history), "--claims", str(claims), "--seed", str(SEED),
+        "--start", start.isoformat(), "--days", str(DAYS), folder=folder,
+    )  # fmt: skip
+    return history
+
+
+def train(settings: Settings, history: Path) -> str:
+    """The version of a sound champion: the one that is there, else a newly trained one."""
+    try:
+        version = Bundle.load(settings.bundle_dir.resolve(), signing_key()).version
+    except BundleError as error:
+        if settings.bundle_dir.exists():
+            say(f"  the bundle in {settings.bundle_dir} is not sound ({error}); training another one")
+    else:
+        say(f"  reusing bundle {version}")
+        return version
+    candidate = settings.bundle_dir.parent / "candidate"
+    training("train", "--history", str(history), "--out", str(candidate), folder=history.parent)
+    training("promote", str(candidate), "--to", str(settings.bundle_dir.parent), folder=history.parent)
+    return Bundle.load(settings.bundle_dir.resolve(), signing_key()).version
+
+
+def load(database: Database, history: Path) -> None:
+    """The history as the store's past, once; raises InputError where the store holds somebody else's past."""
+    log = history.parent / "log.parquet"
+    if not log.exists():
+        training("log", "--history", str(history), "--out", str(log), folder=history.parent)
+    with database.patient() as connection:
+        if connection.execute("SELECT FROM past LIMIT 1").fetchone() is None:
+            events, _ = load_log(connection, log)
+            say(f"  {events:,} events")
+            return
+        known = _a_claim(history)
+        if connection.execute("SELECT FROM past WHERE claim_id = %s LIMIT 1", (known,)).fetchone() is None:
+            detail = "holds events that are not of this demonstration; point it to an empty database"
+            raise InputError([Problem("DATABASE_URL", detail)])
+    say("  the history is in the database already")
+
+
+def api_key(database: Database, client_address: tuple[str, int], file: Path) -> str:
+    """A key for this demonstration: the one in `file` if the service still knows it, else a new one."""
+    if file.exists():
+        key = file.read_text().strip()
+        if Client(*client_address, key).call("GET", "/v1/cases?limit=1").status == 200:
+            say(f"  reusing the key in {file}")
+            return key
+        file.unlink()
+    key = Keys(database).create("demonstration", SCOPES)
+    descriptor = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    with os.fdopen(descriptor, "w") as output:
+        output.write(key + "\n")
+    return key
+
+
+def others_connected(url: str) -> bool:
+    """Whether somebody besides us uses the database."""
+    with psycopg.connect(url, connect_timeout=2) as connection:
+        row = connection.execute(
+            "SELECT count(*) FROM pg_stat_activity WHERE backend_type = 'client backend' AND pid <> pg_backend_pid()"
+        ).fetchone()
+    return row is not None and row[0] > 0
+
+
+def _a_claim(history: Path) -> str:
+    first = next(pq.ParquetFile(history / "claims.parquet").iter_batches(1, columns=["claim_id"]))
+    return str(first.column(0)[0].as_py())

@@ -1,0 +1,59 @@
+"""Numbered steps on the screen, and other rooms' commands as processes of their own."""
+
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from risk.errors import RiskError
+from serving.settings import ROOT
+
+SCARCE = 100 * 2**20
+"""With less than this left (bytes), a failed step is put down to a full disk."""
+
+
+class StepFailed(RiskError):
+    """A step of the demonstration did not end well; the text says what to do."""
+
+
+class Steps:
+    """Says on standard error which step of how many is at work and how long each took."""
+
+    def __init__(self, total: int) -> None:
+        self._total = total
+        self._number = 0
+
+    @contextmanager
+    def step(self, title: str) -> Iterator[None]:
+        """One step; its time is told when it ends well."""
+        self._number += 1
+        say(f"step {self._number} of {self._total}: {title}")
+        start = time.monotonic()
+        yield
+        seconds = time.monotonic() - start
+        say(f"  done in {seconds:.1f} s" if seconds >= 1 else "  done")
+
+
+def say(text: str) -> None:
+    """A line about progress."""
+    print(text, file=sys.stderr, flush=True)
+
+
+def training(*arguments: str, folder: Path) -> None:
+    """Run `python -m training ...`; its progress goes to the screen, its results only where it fails.
+
+    `serving` never imports `training`: the two meet in files only. `folder` is where it writes.
+    """
+    command = [sys.executable, "-m", "training", *arguments]
+    done = subprocess.run(command, cwd=ROOT, stdout=subprocess.PIPE, text=True, check=False)
+    if done.returncode == 0:
+        return
+    if done.stdout.strip():
+        say(done.stdout.strip())
+    name = f"python -m training {arguments[0]}"
+    if shutil.disk_usage(folder).free < SCARCE:
+        raise StepFailed(f"the disk of {folder} is full, so `{name}` could not finish; free some space and start again")
+    raise StepFailed(f"`{name}` failed with status {done.returncode}; its own words are above")
