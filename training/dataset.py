@@ -97,16 +97,19 @@ def rows_until(history: History, moment: int | None) -> int:
 def labels_at(history: History, moment: int | None) -> pd.DataFrame:
     """The latest label of each claim known before `moment` (of two at once the graver), with its row and delay.
 
-    Columns: row, submitted_at, known_at (microseconds), amount, label, audit_probability.
+    Columns: row, submitted_at, known_at (microseconds), amount, label, audit_probability, approved. A claim that was
+    once drawn for an audit keeps the probability of that draw when a later label replaces the audit's.
     """
     gravity = _.label.cases(*((word, rank) for rank, word in enumerate(_GRAVITY)), else_=-1)
     labels = history.labels if moment is None else history.labels.filter(_.known_at < moment)
     newest = ibis.row_number().over(group_by=_.claim_id, order_by=[_.known_at.desc(), gravity.desc()])
-    latest = labels.mutate(place=newest).filter(_.place == 0).drop("place")
+    drawn = _.audit_probability.max().over(group_by=_.claim_id)
+    latest = labels.mutate(place=newest, audit_probability=drawn).filter(_.place == 0).drop("place")
     claims = history.claims.select("claim_id", "row", "submitted_at", "amount")
+    joined = latest.inner_join(claims, "claim_id").left_join(history.decisions, "claim_id")
     frame: pd.DataFrame = (
-        latest.inner_join(claims, "claim_id")
-        .select("row", "submitted_at", "known_at", "amount", "label", "audit_probability")
+        joined.mutate(approved=(_.decision == "approve").fill_null(False))
+        .select("row", "submitted_at", "known_at", "amount", "label", "audit_probability", "approved")
         .order_by("row")
         .to_pyarrow()
         .to_pandas()

@@ -19,14 +19,16 @@ from risk.features.definition import NUMBERS, SIGNAL_PREFIX, TEXTS, TIMES
 
 ENTITY_COLUMNS = ("buyer_id", "merchant_id", "creator_id", "item_id", "device_id", "address_id", "payment_id")
 ORDER_FACTS = ("paid_at", "paid_amount", "shipped_at", "promised_by", "delivered_at", "creator_id", "address_id",
-               "payment_id", "channel", "carrier", "tracking_number", "item_id", "category", "refunded_amount")  # fmt: skip
-"""What a claim takes from its order where the claim's own column is absent or empty."""
+               "payment_id", "channel", "carrier", "tracking_number", "item_id", "category")  # fmt: skip
+"""What a claim takes from its order where the claim's own column is absent or empty. Not `refunded_amount`: the table of
+orders tells what was refunded in the end, the claim's own refund included."""
+_MOVES = ("shipped_at", "delivered_at")
+"""Facts of an order that may have come after the claim; then they are left out."""
 REQUIRED = {
     "orders": ("order_id", "buyer_id", "merchant_id", "paid_at", "paid_amount"),
     "claims": ("claim_id", "submitted_at", "buyer_id", "merchant_id", "amount"),
     "labels": ("claim_id", "known_at", "label"),
 }
-OPTIONAL_TABLES = ("decisions",)
 _TYPES = (
     {name: "text" for name in (*ENTITY_COLUMNS, *TEXTS, "claim_id", "order_id", "label", "source", "currency")}
     | {name: "time" for name in (*TIMES, "known_at", "as_of")}
@@ -58,6 +60,7 @@ class History:
     orders: Table
     claims: Table
     labels: Table
+    decisions: Table
     signals: tuple[str, ...]
     path: Path
 
@@ -123,9 +126,21 @@ def _open(connection: Backend, path: Path) -> History:
         orders=connection.table("orders"),
         claims=connection.create_table("numbered_claims", _claims(connection, signals), temp=True),
         labels=connection.table("labels"),
+        decisions=_decisions(connection, path),
         signals=signals,
         path=path,
     )
+
+
+def _decisions(connection: Backend, path: Path) -> Table:
+    """claim_id and decision of what was decided before; empty where the history does not say."""
+    if table_file(path, "decisions") is None:
+        return ibis.memtable({"claim_id": [], "decision": []}, schema={"claim_id": "string", "decision": "string"})
+    raw = read_raw(connection, path, "decisions")
+    missing = [name for name in ("claim_id", "decision") if name not in raw.columns]
+    if missing:
+        raise HistoryError([Problem(f"decisions.{name}", "required column is missing") for name in missing])
+    return raw.select(claim_id=raw.claim_id.cast("string"), decision=raw.decision.cast("string"))
 
 
 def _canonical(table: str, raw: Table) -> str:
@@ -146,7 +161,9 @@ def _claims(connection: Backend, signals: tuple[str, ...]) -> Table:
     orders = connection.table("orders").select("order_id", **{f"order_{name}": _[name] for name in ORDER_FACTS})
     claims = connection.table("claims")
     joined = claims.left_join(orders.filter(_.order_id.notnull()), "order_id")
-    completed = {name: ibis.coalesce(joined[name], joined[f"order_{name}"]) for name in ORDER_FACTS}
+    later = {name: joined[f"order_{name}"] for name in ORDER_FACTS}
+    later |= {name: ibis.ifelse(later[name] <= joined.submitted_at, later[name], ibis.null("int64")) for name in _MOVES}
+    completed = {name: ibis.coalesce(joined[name], later[name]) for name in ORDER_FACTS}
     return (
         joined.mutate(**completed, as_of=ibis.coalesce(joined.as_of, joined.submitted_at))
         .select(*claims.columns)

@@ -162,8 +162,9 @@ def _slices(labels: pd.DataFrame, until: int, gap: int) -> tuple[Slice, Slice, S
 
 def _slice(labels: pd.DataFrame, start: int, end: int) -> Slice:
     part = labels[(labels["submitted_at"] >= start) & (labels["submitted_at"] < end)]
-    # An audited approval stands for all approvals that were not audited.
-    weight = 1.0 / part["audit_probability"].fillna(1.0).clip(lower=0.001).to_numpy(dtype=float)
+    # An audited approval stands for all approvals that were not audited; whatever was reviewed stands for itself.
+    drawn = part["audit_probability"].where(part["approved"]).fillna(1.0)
+    weight = 1.0 / drawn.clip(lower=0.001).to_numpy(dtype=float)
     return Slice(
         start=start,
         end=end,
@@ -226,7 +227,9 @@ def plain_threshold(score: NDArray[np.float64], part: Slice, alpha: float) -> fl
     order = np.argsort(score, kind="stable")
     money = np.cumsum((part.weight * part.amount)[order])
     lost = np.cumsum((part.weight * part.amount * part.abuse)[order])
-    within = np.flatnonzero(lost <= alpha * money)
+    # Claims of one score are approved together or not at all.
+    ends = np.append(np.diff(score[order]) > 0, True)
+    within = np.flatnonzero((lost <= alpha * money) & ends)
     return float(score[order][within[-1]]) if len(within) else 0.0
 
 
