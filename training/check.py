@@ -31,6 +31,8 @@ _WORDS = {"reason": REASONS, "remedy": REMEDIES, "channel": CHANNELS, "return_me
 _EARLIEST, _LATEST = (int(datetime(year, 1, 1, tzinfo=UTC).timestamp()) * 1_000_000 for year in (1990, 2100))
 _DAY = 86_400_000_000
 _OFFSET = r"\d[ T]?\d*:\d.*([Zz]|[+-]\d\d(:?\d\d)?)$"
+_WRITTEN = "TEXT"
+"""Type of a CSV's columns: what is written there may still become a boolean, a text in Parquet may not."""
 _EXPECTED = {"time": "times with an offset", "int": "whole numbers", "float": "numbers", "text": "texts"}
 
 
@@ -144,7 +146,7 @@ def _open(db: duckdb.DuckDBPyConnection, path: Path, table: str) -> dict[str, st
     parquet = file.suffix == ".parquet"
     raw = db.read_parquet(str(file)) if parquet else db.read_csv(str(file), all_varchar=True, header=True)
     raw.create_view(f"raw_{table}")
-    return dict(zip(raw.columns, map(str, raw.types), strict=True))
+    return dict(zip(raw.columns, map(str, raw.types) if parquet else [_WRITTEN] * len(raw.columns), strict=True))
 
 
 def _judge(
@@ -176,7 +178,7 @@ def _typed(name: str, types: dict[str, str]) -> str:
         # Numbers with a fraction make no ids: 17850 becomes "17850.0" and matches nothing.
         return "NULL::VARCHAR" if nested or found in ("FLOAT", "DOUBLE") else f"nullif({value}::VARCHAR, '')"
     if kind == "time":
-        if not found.startswith(("TIMESTAMP", "VARCHAR")):
+        if not found.startswith(("TIMESTAMP", "VARCHAR", _WRITTEN)):
             return "NULL::BIGINT"
         moment = f"try_cast({value} AS TIMESTAMPTZ)"
         return f"CASE WHEN isfinite({moment}) THEN epoch_us({moment}) END"
@@ -185,7 +187,7 @@ def _typed(name: str, types: dict[str, str]) -> str:
     number = f"try_cast({value} AS DOUBLE)"
     if kind == "float":
         return f"CASE WHEN isfinite({number}) THEN {number} END"
-    if found == "VARCHAR":
+    if found == _WRITTEN:
         number = f"coalesce({number}, try_cast({value} AS BOOLEAN)::DOUBLE)"
     return f"CASE WHEN isfinite({number}) AND {number} = floor({number}) THEN try_cast({number} AS BIGINT) END"
 
@@ -201,7 +203,7 @@ def _rules_of_values(table: str, types: dict[str, str]) -> Iterator[_Rule]:
             if name in REQUIRED[table]:
                 yield _Rule(where, "rows without a value in a required column", empty)
             if kind == "time" and found != "TIMESTAMP WITH TIME ZONE":
-                naive = "true" if found != "VARCHAR" else f"NOT regexp_matches({value}, '{_OFFSET}')"
+                naive = "true" if found.startswith("TIMESTAMP") else f"NOT regexp_matches({value}, '{_OFFSET}')"
                 yield _Rule(where, "times have no zone", f"{typed} IS NOT NULL AND {naive}", value)
         elif name.startswith(SIGNAL_PREFIX) and table == "claims" and not _is_signal(found):
             yield _Rule(where, f"values are neither numbers nor texts but {found}", f"{value} IS NOT NULL", value)

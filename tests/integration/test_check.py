@@ -9,6 +9,7 @@ import pytest
 
 from training.__main__ import main
 from training.check import Findings, check_history
+from training.history import open_history
 
 Tables = dict[str, pd.DataFrame]
 Change = Callable[[Tables], object]
@@ -155,6 +156,23 @@ def test_times_written_without_an_offset_are_refused(tmp_path: Path, text: str) 
     assert found(check_history(write(tables, tmp_path, "csv"))) == {
         ("claims.delivered_at", f"3 times have no zone (for example '{text}' in 'k0003')")
     }
+
+
+@pytest.mark.parametrize("form", ["parquet", "csv"])
+def test_what_passes_can_be_opened(tmp_path: Path, form: str) -> None:
+    tables = sound()
+    words = {"verified": "true", "quantity": "3", "delivered_at": "2026-01-05T10:00:00+08:00", "affected_share": "0.5"}
+    for name, text in words.items():
+        put("claims", name, FEW, text)(tables)
+    problems = check_history(write(tables, tmp_path, form)).problems
+    # A CSV has no types: `true` is a boolean there, a word in Parquet.
+    assert [problem.where for problem in problems] == (["claims.verified"] if form == "parquet" else [])
+    if form == "parquet":
+        drop("claims", "verified")(tables)
+        assert check_history(write(tables, tmp_path, form)).problems == ()
+    with open_history(tmp_path) as history:
+        assert history.claims.quantity.sum().to_pyarrow().as_py() == 9
+        assert history.claims.delivered_at.max().to_pyarrow().as_py() == 1_767_578_400_000_000
 
 
 def test_everything_wrong_is_listed_at_once_with_a_count_and_an_example(
