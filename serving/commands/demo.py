@@ -14,6 +14,7 @@ from serving.demo.card import card
 from serving.demo.cast import Scene, scenes
 from serving.demo.client import Client, local
 from serving.demo.lock import Lock
+from serving.demo.rehearse import ranker
 from serving.demo.server import Server
 from serving.demo.steps import Steps, say
 from serving.settings import ROOT, Settings
@@ -80,7 +81,7 @@ def _perform(stage: Stage, claims: int, *, once: bool) -> None:
     with steps.step(f"a made-up marketplace of about {claims:,} claims over a year and a half"):
         history = prepare.simulate(stage.folder, claims)
     with steps.step("a model, trained and calibrated on its past"):
-        prepare.train(stage.settings, history)
+        bundle = prepare.train(stage.settings, history)
     with steps.step("the past into the database"):
         prepare.load(database, history)
     server = None
@@ -92,7 +93,7 @@ def _perform(stage: Stage, claims: int, *, once: bool) -> None:
         with steps.step("an API key"):
             key = prepare.api_key(database, stage.address, stage.folder / "key")
         with steps.step("a few claims over HTTP"):
-            shown = scenes(database, history)
+            shown = scenes(database, history, ranker(database, bundle))
         _show(stage, shown, key)
         if not once:
             _tell_addresses(stage)
@@ -110,6 +111,7 @@ def _show(stage: Stage, shown: list[Scene], key: str) -> None:
     """Send each claim and print its decision; then the first one again."""
     client = Client(*stage.address, key)
     client.call("GET", "/healthz")
+    print("\nThe parties are of the simulated past, chosen so that you see both decisions; the decisions are the service's own.")
     for number, scene in enumerate(shown, start=1):
         answer = client.call("POST", "/v1/claims", scene.claim)
         if answer.status != 200:

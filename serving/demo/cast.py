@@ -1,7 +1,7 @@
 """Who claims in the demonstration: real parties of the simulated past, chosen by what the store knows of them now."""
 
 import secrets
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -13,7 +13,8 @@ from risk.errors import RiskError
 from serving.store.database import Connection, Database
 
 Row = dict[str, Any]
-MANY = 400
+MANY, AUDITION = 400, 40
+_TOO_FEW = "the simulated past has nobody to show a claim of; begin anew with a larger DEMO_CLAIMS"
 
 # A good customer: buys often, was never found to abuse, did not claim for two months (an earlier demonstration counts).
 _LOYAL: LiteralString = """
@@ -25,9 +26,9 @@ _LOYAL: LiteralString = """
     ORDER BY sum(claims)::float / sum(orders), sum(orders) DESC, buyer_id
     LIMIT %(many)s
 """
-# A device from which claims were made that turned out to be abuse; the worst one with the fewest claims of today.
+# Devices from which claims were made that turned out to be abuse.
 _NOTORIOUS: LiteralString = """
-    SELECT device_id FROM past
+    SELECT device_id, sum(abuse) FROM past
     WHERE known_at > %(year)s AND device_id IS NOT NULL
     GROUP BY device_id
     HAVING sum(abuse) > 0
@@ -35,35 +36,45 @@ _NOTORIOUS: LiteralString = """
     LIMIT 20
 """
 _LAST_BUYER: LiteralString = """
-    SELECT buyer_id FROM past WHERE device_id = %(device)s AND claims > 0 ORDER BY known_at DESC LIMIT 1
+    SELECT buyer_id FROM past WHERE device_id = %(device)s AND event = 'c' AND claim_id NOT LIKE 'demo-%%' ORDER BY known_at DESC LIMIT 1
 """
 
 
 @dataclass(frozen=True)
 class Scene:
-    """One claim of the demonstration, and what a spectator should know about it."""
+    """One claim of the demonstration, and its title for a spectator."""
 
     title: str
-    who: str
     claim: dict[str, Any]
 
 
-def scenes(database: Database, history: Path) -> list[Scene]:
+Rank = Callable[[Sequence[Scene]], list[Scene]]
+"""Puts scenes in order of their score, the lowest first."""
+
+
+def scenes(database: Database, history: Path, rank: Rank) -> list[Scene]:
     """Claims of different risk, each with a new id."""
+    now = datetime.now(UTC)
+    span = {"year": _micro(now - timedelta(days=365)), "recently": _micro(now - timedelta(days=60)), "many": MANY}
     with database.patient() as connection:
-        now = datetime.now(UTC)
-        span = {"year": _micro(now - timedelta(days=365)), "recently": _micro(now - timedelta(days=60)), "many": MANY}
-        loyal = [row[0] for row in connection.execute(_LOYAL, span).fetchall()]
-        orders = _orders(history, loyal)
-        fruit, other = _chosen(orders, "food.fresh", 2), _chosen(orders, "", 1)
-        device, abuser = _notorious(connection, span)
-        known = {row["buyer_id"]: row for row in _claims(history, [order["buyer_id"] for order in (*fruit, *other)])}
-        return [
-            _spoiled(fruit[0], known, now, photo=True),
-            _no_reason(other[0], known, now),
-            _spoiled(fruit[1], known, now, photo=False),
-            _from_notorious_device(connection, history, device, abuser, span["year"], now),
-        ]
+        loyal = [str(row[0]) for row in connection.execute(_LOYAL, span).fetchall()]
+        device, abuser, found = _notorious(connection, span)
+    orders = _orders(history, loyal)
+    known = {row["buyer_id"]: row for row in _claims(history, loyal)}
+    fresh = _one_each(orders, "food.fresh")
+    # Of many good customers the ones that the model trusts most: on any healthy run there is an approval to be seen.
+    spoiled = rank([_spoiled(order, known, now, photo=True) for order in fresh])[0]
+    taken = [_buyer(spoiled)]
+    returned = rank([_no_reason(order, known, now) for order in _one_each(orders, "", taken)])[0]
+    taken.append(_buyer(returned))
+    unproven = [_spoiled(order, known, now, photo=False) for order in fresh if order["buyer_id"] not in taken]
+    if not unproven:
+        raise RiskError(_TOO_FEW)
+    return [spoiled, returned, rank(unproven)[0], _from_notorious_device(history, device, abuser, found, now)]
+
+
+def _buyer(scene: Scene) -> str:
+    return str(scene.claim["buyer"]["buyer_id"])
 
 
 def _spoiled(order: Row, known: dict[str, Row], now: datetime, *, photo: bool) -> Scene:
@@ -78,7 +89,7 @@ def _spoiled(order: Row, known: dict[str, Row], now: datetime, *, photo: bool) -
         "evidence": [_photo(now)] if photo else [],
         "extra": {"image_seen_before": 0.0, "evidence_edited": 0.01} if photo else {},
     }
-    return Scene(f"A good customer, part of a fresh order spoiled, {proof}", "a good customer", claim)
+    return Scene(f"A good customer, part of a fresh order spoiled, {proof}", claim)
 
 
 def _no_reason(order: Row, known: dict[str, Row], now: datetime) -> Scene:
@@ -91,15 +102,10 @@ def _no_reason(order: Row, known: dict[str, Row], now: datetime) -> Scene:
         "description": "I changed my mind.",
     }
     claim["items"][0]["opened"] = False
-    return Scene("Another good customer sends back an unopened purchase", "a good customer", claim)
+    return Scene("Another good customer sends back an unopened purchase", claim)
 
 
-def _from_notorious_device(
-    connection: Connection, history: Path, device: str, buyer: str, year: int, now: datetime
-) -> Scene:
-    row = connection.execute(
-        "SELECT sum(abuse) FROM past WHERE device_id = %s AND known_at > %s", (device, year)
-    ).fetchone()
+def _from_notorious_device(history: Path, device: str, buyer: str, found: int, now: datetime) -> Scene:
     order = max(_orders(history, [buyer]), key=lambda order: int(order["paid_amount"]))
     known = next(iter(_claims(history, [buyer])), {})
     claim = _claim(order, known, now, delivered_hours=60)
@@ -112,16 +118,14 @@ def _from_notorious_device(
         "evidence": [_photo(now)],
         "extra": {"image_seen_before": 1.0, "evidence_edited": 0.8},
     }
-    found = int(row[0]) if row else 0
     times = "once" if found == 1 else f"{found} times"
-    return Scene(
-        f"All of a large order claimed, from a device on which abuse was confirmed {times}", "a known device", claim
-    )
+    return Scene(f"A whole order claimed back, nothing returned, from a device with abuse confirmed {times}", claim)
 
 
 def _claim(order: Row, known: Row, now: datetime, *, delivered_hours: float) -> dict[str, Any]:
-    """A claim on a new order like the one of the history, delivered some hours ago."""
+    """A claim on a new order that went like one of the history, delivered some hours ago."""
     delivered = now - timedelta(hours=delivered_hours)
+    later = delivered - order["delivered_at"]
     price = order["paid_amount"]
     return {
         "claim_id": f"demo-{secrets.token_hex(5)}",
@@ -136,11 +140,11 @@ def _claim(order: Row, known: Row, now: datetime, *, delivered_hours: float) -> 
         "merchant": {"merchant_id": order["merchant_id"]},
         "order": _present(
             order_id=f"demo-order-{secrets.token_hex(5)}",
-            paid_at=_time(delivered - timedelta(hours=50)),
+            paid_at=_time(order["paid_at"] + later),
             paid_amount=price,
             refunded_amount=0,
-            shipped_at=_time(delivered - timedelta(hours=36)),
-            promised_by=_time(delivered + timedelta(hours=48)),
+            shipped_at=_time(order["shipped_at"] + later),
+            promised_by=_time(order["promised_by"] + later),
             delivered_at=_time(delivered),
             **{name: order[name] for name in ("channel", "creator_id", "address_id", "payment_id", "carrier")},
         ),
@@ -158,26 +162,26 @@ def _photo(now: datetime) -> dict[str, Any]:
     }
 
 
-def _chosen(orders: list[Row], category: str, count: int) -> list[Row]:
-    """One order each of as many buyers, the best customers first; taken out of `orders`."""
-    chosen: list[Row] = []
-    for order in list(orders):
-        if len(chosen) < count and str(order["category"]).startswith(category):
-            chosen.append(order)
-            orders[:] = [other for other in orders if other["buyer_id"] != order["buyer_id"]]
-    if len(chosen) < count:
-        raise RiskError("the history has no good customer to show a claim of; simulate more claims (DEMO_CLAIMS)")
-    return chosen
+def _one_each(orders: Sequence[Row], category: str, without: Sequence[str] = ()) -> list[Row]:
+    """One order of each buyer, the best customers first."""
+    first: dict[str, Row] = {}
+    for order in orders:
+        if order["category"].startswith(category) and order["buyer_id"] not in without:
+            first.setdefault(order["buyer_id"], order)
+    if not first:
+        raise RiskError(_TOO_FEW)
+    return list(first.values())[:AUDITION]
 
 
-def _notorious(connection: Connection, span: dict[str, int]) -> tuple[str, str]:
-    devices = [str(row[0]) for row in connection.execute(_NOTORIOUS, span).fetchall()]
+def _notorious(connection: Connection, span: dict[str, int]) -> tuple[str, str, int]:
+    """A device with confirmed abuse, who used it last, and how often it was confirmed."""
+    devices = connection.execute(_NOTORIOUS, span).fetchall()
     if not devices:
-        raise RiskError("the history has no device with confirmed abuse; simulate more claims (DEMO_CLAIMS)")
+        raise RiskError(_TOO_FEW)
     # Not always the same one: each demonstration adds a claim to its past.
-    device = secrets.choice(devices)
+    device, found = secrets.choice(devices)
     row = connection.execute(_LAST_BUYER, {"device": device}).fetchone()
-    return device, str(row[0]) if row else ""
+    return str(device), str(row[0]) if row else "", int(found)
 
 
 def _orders(history: Path, buyers: Sequence[str]) -> list[Row]:
@@ -185,7 +189,9 @@ def _orders(history: Path, buyers: Sequence[str]) -> list[Row]:
     rank = {buyer: place for place, buyer in enumerate(buyers)}
     table = pq.read_table(history / "orders.parquet", filters=[("buyer_id", "in", buyers)])
     rows: list[Row] = table.to_pylist()
-    return sorted((row for row in rows if row["item_id"] and row["category"]), key=lambda row: rank[row["buyer_id"]])
+    whole = ("item_id", "category", "shipped_at", "promised_by", "delivered_at")
+    complete = (row for row in rows if all(row[name] for name in whole))
+    return sorted(complete, key=lambda row: rank[row["buyer_id"]])
 
 
 def _claims(history: Path, buyers: Sequence[str]) -> list[Row]:

@@ -46,20 +46,20 @@ def simulate(folder: Path, claims: int) -> Path:
     return history
 
 
-def train(settings: Settings, history: Path) -> str:
-    """The version of a sound champion: the one that is there, else a newly trained one."""
+def train(settings: Settings, history: Path) -> Bundle:
+    """A sound champion: the one that is there, else a newly trained one."""
     try:
-        version = Bundle.load(settings.bundle_dir.resolve(), signing_key()).version
+        bundle = Bundle.load(settings.bundle_dir.resolve(), signing_key())
     except BundleError as error:
         if settings.bundle_dir.exists():
             say(f"  the bundle in {settings.bundle_dir} is not sound ({error}); training another one")
     else:
-        say(f"  reusing bundle {version}")
-        return version
+        say(f"  reusing bundle {bundle.version}")
+        return bundle
     candidate = settings.bundle_dir.parent / "candidate"
     training("train", "--history", str(history), "--out", str(candidate), folder=history.parent)
     training("promote", str(candidate), "--to", str(settings.bundle_dir.parent), folder=history.parent)
-    return Bundle.load(settings.bundle_dir.resolve(), signing_key()).version
+    return Bundle.load(settings.bundle_dir.resolve(), signing_key())
 
 
 def load(database: Database, history: Path) -> None:
