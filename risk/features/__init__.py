@@ -1,7 +1,16 @@
 """One definition of a feature for bulk and online: the table, its values, and the arithmetic for one claim."""
 
 from risk.features.compute import Calculator, Facts, Value
-from risk.features.definition import Aggregate, Entity, FeatureSet, Measure, Own, Windowed, load_features, parse_features
+from risk.features.definition import (
+    Aggregate,
+    Entity,
+    FeatureSet,
+    Measure,
+    Own,
+    Windowed,
+    load_features,
+    parse_features,
+)
 
 __all__ = [
     "Aggregate",

@@ -106,5 +106,5 @@ def register(app: Flask) -> None:
 
     @app.errorhandler(Exception)
     def unexpected(error: Exception) -> Response:
-        log.exception("unexpected", error=str(error))
+        log.error("unexpected", error=str(error), exc_info=error)
         return problem(500, "something went wrong on our side; nothing was approved")

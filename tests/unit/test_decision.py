@@ -138,7 +138,7 @@ def test_audits_are_drawn_as_often_as_their_probability_says(bundle: Bundle, amo
     base = a_claim(amount=amount, order={"paid_amount": amount})
     body = Claim.model_validate_json(json.dumps(base))
     # Only the draw is asked for: it needs no score, and thousands of them are wanted.
-    draws = [DECIDER._draw(body.model_copy(update={"claim_id": f"draw-{n}"})) for n in range(20_000)]  # noqa: SLF001
+    draws = [DECIDER._draw(body.model_copy(update={"claim_id": f"draw-{n}"})) for n in range(20_000)]
     probability = rules.audit_rate * amount / rules.largest
     assert {draw.probability for draw in draws} == {probability}
     mean, spread = 20_000 * probability, math.sqrt(20_000 * probability * (1 - probability))

@@ -13,8 +13,18 @@ from risk.claim import Claim, facts
 from risk.errors import SettingError
 from risk.features import Facts
 from risk.gates import (
-    CLOCK_SKEW, Gate, all_gates, amount_gate, contradictions, facts_gate, first_failed, left_of_order, load_rules,
-    missing_facts, parse_rules, score_gate,
+    CLOCK_SKEW,
+    Gate,
+    all_gates,
+    amount_gate,
+    contradictions,
+    facts_gate,
+    first_failed,
+    left_of_order,
+    load_rules,
+    missing_facts,
+    parse_rules,
+    score_gate,
 )  # fmt: skip
 from risk.vocabulary import REASONS
 from tests.service import a_claim, stamp

@@ -108,7 +108,7 @@ def test_reasons_come_most_weighty_first_and_only_those_that_matter(bundle: Bund
 
 def test_the_features_behind_a_reason_are_of_its_group_and_push_its_way(bundle: Bundle) -> None:
     for values, reasons in told(bundle):
-        for reason, moved in ((reason, moved) for reason in reasons for moved in reason.features):
+        for reason, moved in ((cause, part) for cause in reasons for part in cause.features):
             assert TABLE.group_of(moved.feature) == reason.code
             assert moved.weight * reason.weight > 0
             assert moved.value is not None

@@ -171,7 +171,7 @@ def test_dropped_identities_come_back_with_old_things(world: World) -> None:
     actors = world.judged[world.judged["actor"].notna()].groupby("actor")
     several = actors.filter(lambda rows: rows["buyer_id"].nunique() > 1).groupby("actor")
     assert several.ngroups > 20
-    kept = several.apply(lambda rows: _shares_things(rows), include_groups=False)
+    kept = several.apply(_shares_things, include_groups=False)
     assert kept.mean() > 0.7
 
 

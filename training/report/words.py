@@ -12,7 +12,7 @@ NOT_KNOWN_MUCH = 0.10
 FEW_ABUSE = 100
 _CLOSE = 2.5
 """An interval whose ends are further apart than this factor says nothing about its middle."""
-NOTHING = "–"  # noqa: RUF001 - the dash that tables use for "nothing to say"
+NOTHING = "–"
 
 
 def number(value: float | None, digits: int = 3) -> str:

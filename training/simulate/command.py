@@ -3,8 +3,13 @@
 import argparse
 from datetime import date
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from risk.errors import InputError, Problem
+
+if TYPE_CHECKING:
+    # Its module imports NumPy.
+    from training.simulate.engine import Settings
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -92,7 +97,7 @@ def _typology_problems(asked: list[str]) -> list[Problem]:
     return problems
 
 
-def _settings(args: argparse.Namespace):  # type: ignore[no-untyped-def]  # its module imports NumPy
+def _settings(args: argparse.Namespace) -> "Settings":
     from training.simulate.engine import Settings
 
     pairs = [text.split("@") for text in args.new_typology]

@@ -1,6 +1,5 @@
 """Write a simulated history: into a temporary folder beside its place, moved there when all of it is done."""
 
-import os
 import shutil
 import sys
 import tempfile
@@ -52,7 +51,7 @@ def write_history(settings: Settings, out: Path, oracle: Path, parameters: Param
         beside = oracle.with_name(f".{oracle.name}.partial")
         shutil.move(truth, beside)
         _replace(half, out, Path(place) / "old")
-        os.replace(beside, oracle)
+        beside.replace(oracle)
     return Summary(
         out=out,
         oracle=oracle,
