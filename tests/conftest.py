@@ -1,8 +1,6 @@
 """Real parts for all tests: one PostgreSQL, one migrated template, one small signed bundle, one running service."""
 
 import os
-import shutil
-import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,9 +11,10 @@ from flask import Flask
 from serving.app import create_app
 from serving.components import NAME, Components, build
 from serving.settings import Settings
-from serving.store import embedded
 from serving.store.migrate import migrate
-from tests.service import BUNDLE_KEY, Api, Server, flask_api, named, new_database, new_key, rows, small_bundle
+from tests.service import (
+    BUNDLE_KEY, Api, Postgres, Server, flask_api, named, new_database, new_key, rows, small_bundle,
+)  # fmt: skip
 from training.promote import promote
 
 os.environ["BUNDLE_KEY"] = BUNDLE_KEY
@@ -24,11 +23,9 @@ os.environ["BUNDLE_KEY"] = BUNDLE_KEY
 @pytest.fixture(scope="session")
 def postgres() -> Iterator[str]:
     """The address of a PostgreSQL of our own."""
-    folder = Path(tempfile.mkdtemp(prefix="pg-"))
-    url = embedded.start(folder / "data")
-    yield url
-    embedded.stop(folder / "data")
-    shutil.rmtree(folder, ignore_errors=True)
+    running = Postgres()
+    yield running.url
+    running.remove()
 
 
 @pytest.fixture(scope="session")

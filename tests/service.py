@@ -4,10 +4,12 @@ import copy
 import itertools
 import json
 import os
+import shutil
 import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterable, Mapping
@@ -28,6 +30,7 @@ from numpy.typing import NDArray
 from risk.bundle import write_bundle
 from risk.features import load_features
 from risk.vocabulary import CHANNELS, REASONS, REMEDIES, RETURN_METHODS
+from serving.store import embedded
 from serving.store.database import Database
 from serving.store.keys import SCOPES, Keys
 
@@ -290,8 +293,8 @@ def flask_api(app: Flask, key: str) -> Api:
     client = app.test_client()
 
     def send(method: str, path: str, content: bytes | None, headers: dict[str, str]) -> Answer:
-        answer = client.open(path, method=method, data=content, headers=headers)
-        return Answer(answer.status_code, answer.headers, answer.get_data())
+        with client.open(path, method=method, data=content, headers=headers) as answer:
+            return Answer(answer.status_code, answer.headers, answer.get_data())
 
     return Api(send, key)
 
@@ -338,6 +341,43 @@ def free_port() -> int:
     with closing(socket.socket()) as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])
+
+
+class Postgres:
+    """An embedded PostgreSQL that may be stopped the hard way and started again."""
+
+    def __init__(self) -> None:
+        self.folder = Path(tempfile.mkdtemp(prefix="pg-"))
+        self.data = self.folder / "data"
+        self.url = embedded.start(self.data)
+
+    @property
+    def pid(self) -> int | None:
+        """The postmaster, where it runs."""
+        try:
+            pid = int((self.data / "postmaster.pid").read_text().split()[0])
+            os.kill(pid, 0)
+        except (OSError, ValueError, IndexError):
+            return None
+        return pid
+
+    def stop(self, how: signal.Signals = signal.SIGQUIT) -> None:
+        """Stop at once, without tidying up (SIGQUIT), or kill without any notice (SIGKILL)."""
+        if (pid := self.pid) is not None:
+            os.kill(pid, how)
+            wait_until(lambda: self.pid is None, what="PostgreSQL is gone")
+
+    def start(self) -> None:
+        """Start again from another process, as an operator would."""
+        code = "import sys, pathlib; from serving.store import embedded; embedded.start(pathlib.Path(sys.argv[1]))"
+        command = [sys.executable, "-c", code, str(self.data)]
+        # After a kill its backends take a moment to notice; until then no new one may start.
+        wait_until(lambda: subprocess.run(command, cwd=ROOT, check=False, capture_output=True).returncode == 0, seconds=30)
+
+    def remove(self) -> None:
+        """Stop for good."""
+        self.stop()
+        shutil.rmtree(self.folder, ignore_errors=True)
 
 
 class Server:

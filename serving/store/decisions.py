@@ -171,7 +171,7 @@ _READ_COLUMNS = (
 _READ = """
     SELECT answer, claim, names, features, model_version, case_id, kind, state, opened_at,
       (SELECT body FROM event WHERE event.claim_id = decision.claim_id AND type = 'claim_outcome'
-       ORDER BY known_at DESC, event_id DESC LIMIT 1)
+       ORDER BY known_at DESC, occurred_at DESC, event_id DESC LIMIT 1)
     FROM decision
     LEFT JOIN feature_set ON fingerprint = feature_set
     LEFT JOIN review_case USING (claim_id)
