@@ -13,7 +13,16 @@ from serving.components import NAME, Components, build
 from serving.settings import Settings
 from serving.store.migrate import migrate
 from tests.service import (
-    BUNDLE_KEY, Api, Postgres, Server, flask_api, named, new_database, new_key, rows, small_bundle,
+    BUNDLE_KEY,
+    Api,
+    Postgres,
+    Server,
+    flask_api,
+    named,
+    new_database,
+    new_key,
+    rows,
+    small_bundle,
 )  # fmt: skip
 from training.promote import promote
 

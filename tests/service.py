@@ -441,9 +441,9 @@ class Server:
 
     def workers(self) -> list[int]:
         """The workers' process ids."""
-        tasks = Path(f"/proc/{self.pid}/task")
-        children = [int(pid) for task in tasks.iterdir() for pid in (task / "children").read_text().split()]
-        return [pid for pid in children if b"resource_tracker" not in _command(pid)]
+        children = (_read(task / "children") for task in Path(f"/proc/{self.pid}/task").iterdir())
+        pids = [int(pid) for text in children for pid in text.split()]
+        return [pid for pid in pids if (command := _read(Path(f"/proc/{pid}/cmdline"))) and b"resource_tracker" not in command]
 
     def kill(self) -> None:
         """`kill -9` of the whole process group."""
@@ -459,8 +459,9 @@ class Server:
         return self._process.wait(30)
 
 
-def _command(pid: int) -> bytes:
+def _read(file: Path) -> bytes:
+    """What is in a file of a process or thread, which may have ended."""
     try:
-        return Path(f"/proc/{pid}/cmdline").read_bytes()
+        return file.read_bytes()
     except OSError:
         return b""

@@ -26,7 +26,7 @@ def run(args: argparse.Namespace) -> None:
     found = revision(url)
     if found != newest():
         raise Unavailable(f"the database is at revision {found}, this code needs {newest()}: run `python -m serving migrate`")
-    serve(settings, url, "serving.app:create_app")
+    serve(settings, url, "serving.worker:create_worker")
 
 
 def free_port(host: str, port: int) -> None:

@@ -105,7 +105,7 @@ def test_a_bundle_that_cannot_score_sends_claims_to_a_person_with_that_doubt(
 ) -> None:
     bundle = own_service.parts.champion.current()[0]
     assert bundle is not None
-    words: Any = tuple(pair for pair in bundle._words if bundle.columns[pair[0]] != "reason")  # noqa: SLF001
+    words: Any = tuple(pair for pair in bundle._words if bundle.columns[pair[0]] != "reason")
     monkeypatch.setitem(vars(bundle), "_words", words)
     answer = own_service.api.decide(a_claim())
     assert (answer["decision"], answer["risk"]["score"]) == ("review", None)

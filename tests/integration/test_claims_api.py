@@ -15,8 +15,22 @@ from risk.features import load_features
 from risk.gates import load_rules
 from tests.conftest import Service
 from tests.service import (
-    SIGNAL, THRESHOLD, Answer, Api, Server, a_claim, a_label, an_outcome, at_once, merged, new_key, rows, stamp, unique,
-    value, wait_until,
+    SIGNAL,
+    THRESHOLD,
+    Answer,
+    Api,
+    Server,
+    a_claim,
+    a_label,
+    an_outcome,
+    at_once,
+    merged,
+    new_key,
+    rows,
+    stamp,
+    unique,
+    value,
+    wait_until,
 )  # fmt: skip
 
 LARGEST = load_rules().largest
