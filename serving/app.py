@@ -30,7 +30,7 @@ def create_app(parts: Components | None = None) -> Flask:
 
     @app.after_request
     def finish(response: Response) -> Response:
-        metrics.REQUESTS.labels(response.status_code).inc()
+        metrics.answered(response.status_code).inc()
         response.headers["X-Content-Type-Options"] = "nosniff"
         response.headers["Cache-Control"] = "no-store"
         return response

@@ -14,20 +14,33 @@ from risk import __version__
 from risk.bundle import Bundle
 from risk.claim import Claim, microseconds
 from risk.decision import Decider, Decision, Past
-from risk.errors import RiskError
+from risk.errors import RiskError, Unavailable
 from risk.features import Value, load_features
 from risk.gates import Gate, first_failed
 from risk.reasons import Reason, explain
 from serving import metrics
 from serving.answer import decision_part
 from serving.champion import Champion
-from serving.store.decisions import Decisions, OrderSpent, Record
+from serving.store.decisions import Decisions, OrderSpent, Record, Stale
 
 log = structlog.get_logger()
 
 
 class Conflict(RiskError):
     """The claim id was used before with another body."""
+
+
+@dataclass(frozen=True)
+class _Case:
+    """One claim on its way, with what was found for it."""
+
+    claim: Claim
+    body: str
+    digest: bytes
+    now: datetime
+    past: Past
+    bundle: Bundle | None
+    preceding: tuple[Gate, ...]
 
 
 @dataclass(frozen=True)
@@ -44,26 +57,41 @@ class ClaimService:
 
         Raises Conflict, and Unavailable where no decision could be written down.
         """
-        steps = metrics.Steps()
         body = claim.model_dump_json(exclude_defaults=True)
         digest = hashlib.sha256(body.encode()).digest()
+        steps = metrics.Steps()
+        try:
+            text = self._answer(claim, body, digest, steps)
+        except Stale:
+            # Held up on its way for seconds: what was known then is old by now, so everything is looked at again.
+            try:
+                text = self._answer(claim, body, digest, steps)
+            except Stale as error:
+                raise Unavailable("this server's clock and the database's are too far apart") from error
+        steps.publish()
+        return text if text is not None else self._repeat(claim, digest)
+
+    def _answer(self, claim: Claim, body: str, digest: bytes, steps: metrics.Steps) -> str | None:
+        """The answer of a claim that is decided now; None for one that is decided already."""
         now = self.clock()
         with steps.step("look_up"):
             decided, past, doubt = self._look_up(claim, now)
         if decided:
-            return self._repeat(claim, digest)
+            return None
         bundle, version = self.champion.current()
         preceding = (
             Gate("bundle", bundle is not None, f"bundle {version}" if bundle else version),
             Gate("history", doubt is None, doubt or "the past of all parties was read"),
         )
+        case = _Case(claim, body, digest, now, past, bundle, preceding)
         with steps.step("score"):
-            decision = self._decide(claim, past, bundle, now, preceding)
-        text = self._write(claim, body, digest, now, past, bundle, decision, steps)
-        if text is None:
-            return self._repeat(claim, digest)
-        steps.publish()
-        return text
+            decision = self._decide(case)
+        try:
+            return self._write(case, decision, steps)
+        except OrderSpent:
+            spent = Gate("order_reservation", False, "another claim took what was left of the order at the same moment")
+            again = self.decider.decide(claim, past, bundle, now, doubts=(*decision.gates[:2], spent))
+            return self._write(case, again, steps)
 
     def _look_up(self, claim: Claim, now: datetime) -> tuple[bool, Past, str | None]:
         try:
@@ -73,66 +101,45 @@ class ClaimService:
             return False, Past(aggregates=None), f"the past could not be read: {type(error).__name__}"
         return decided, past, None
 
-    def _decide(
-        self, claim: Claim, past: Past, bundle: Bundle | None, now: datetime, preceding: tuple[Gate, ...]
-    ) -> Decision:
+    def _decide(self, case: _Case) -> Decision:
         """The decision; where a feature or the score cannot be computed, the claim goes to a person."""
         try:
-            return self.decider.decide(claim, past, bundle, now, doubts=preceding)
+            return self.decider.decide(case.claim, case.past, case.bundle, case.now, doubts=case.preceding)
         except Exception as error:
-            log.exception("score_failed", claim_id=claim.claim_id, error=str(error))
+            log.exception("score_failed", claim_id=case.claim.claim_id, error=str(error))
             doubt = Gate("bundle", False, f"the score could not be computed: {type(error).__name__}")
-            unknown = Past(aggregates=None, approved=past.approved)
-            return self.decider.decide(claim, unknown, bundle, now, doubts=(doubt, *preceding[1:]))
+            unknown = Past(aggregates=None, approved=case.past.approved)
+            return self.decider.decide(case.claim, unknown, case.bundle, case.now, doubts=(doubt, *case.preceding[1:]))
 
-    def _write(
-        self,
-        claim: Claim,
-        body: str,
-        digest: bytes,
-        now: datetime,
-        past: Past,
-        bundle: Bundle | None,
-        decision: Decision,
-        steps: metrics.Steps,
-    ) -> str | None:
+    def _write(self, case: _Case, decision: Decision, steps: metrics.Steps) -> str | None:
         """The answer once it is durable; None where another request decided this claim first."""
-        with steps.step("explain"):
-            reasons = self._reasons(bundle, decision)
-        record = self._record(claim, body, digest, now, past, decision, reasons)
-        try:
-            with steps.step("commit"):
-                written = self.decisions.record(claim, record)
-        except OrderSpent:
-            spent = Gate("order_reservation", False, "another claim took what was left of the order at the same moment")
-            again = self.decider.decide(claim, past, bundle, now, doubts=(*decision.gates[:2], spent))
-            return self._write(claim, body, digest, now, past, bundle, again, steps)
-        if written:
-            self._tell(claim, decision)
-        return record.answer if written else None
+        reasons: tuple[Reason, ...] = ()
+        if decision.decision == "review" and case.bundle is not None and decision.values is not None:
+            with steps.step("explain"):
+                reasons = explain(case.bundle, decision.values)
+        record = self._record(case, decision, reasons)
+        with steps.step("commit"):
+            written = self.decisions.record(case.claim, record)
+        if not written:
+            return None
+        self._tell(record, decision)
+        return record.answer
 
-    def _reasons(self, bundle: Bundle | None, decision: Decision) -> tuple[Reason, ...]:
-        if bundle is None or decision.values is None or decision.decision == "approve":
-            return ()
-        return explain(bundle, decision.values)
-
-    def _record(
-        self, claim: Claim, body: str, digest: bytes, now: datetime, past: Past, decision: Decision, reasons: tuple[Reason, ...]
-    ) -> Record:
+    def _record(self, case: _Case, decision: Decision, reasons: tuple[Reason, ...]) -> Record:
         kind = "review" if decision.decision == "review" else "audit" if decision.audit.selected else None
         case_id = f"case_{secrets.token_hex(12)}" if kind else None
-        decided_at, policy = microseconds(now), self.decider.rules.version
+        decided_at, policy, used = microseconds(case.now), self.decider.rules.version, case.past.approved
         answer = decision_part(
-            claim, decision, reasons, decided_at=decided_at, case_id=case_id, policy=policy, used=past.approved
+            case.claim, decision, reasons, decided_at=decided_at, case_id=case_id, policy=policy, used=used
         )
         failed = first_failed(decision.gates)
         return Record(
-            claim_id=claim.claim_id,
-            digest=digest,
+            claim_id=case.claim.claim_id,
+            digest=case.digest,
             decided_at=decided_at,
             decision=decision.decision,
             gate=failed.gate if failed else None,
-            claim=body,
+            claim=case.body,
             answer=to_json(answer).decode(),
             feature_set=decision.model_version or load_features().fingerprint,
             features=to_json(decision.values).decode() if decision.values is not None else None,
@@ -144,7 +151,7 @@ class ClaimService:
             code_version=__version__,
             audit_selected=decision.audit.selected,
             audit_probability=decision.audit.probability,
-            most=decision.left + past.approved,
+            most=decision.left + used,
             case_id=case_id,
             case_kind=kind,
         )
@@ -162,16 +169,18 @@ class ClaimService:
         metrics.REPEATS.inc()
         return stored.answer
 
-    def _tell(self, claim: Claim, decision: Decision) -> None:
-        failed = first_failed(decision.gates)
-        gate = failed.gate if failed else "none"
-        metrics.DECISIONS.labels(decision.decision, gate).inc()
-        if decision.score is not None:
-            metrics.SCORES.observe(decision.score)
+    def _tell(self, record: Record, decision: Decision) -> None:
+        metrics.decided(record.decision, record.gate or "none").inc()
+        if record.score is not None:
+            metrics.SCORES.observe(record.score)
         for doubt in decision.gates[:2]:
             if not doubt.passed:
                 metrics.DOUBTS.labels(doubt.gate).inc()
         log.info(
-            "decision", claim_id=claim.claim_id, decision=decision.decision, gate=gate, score=decision.score,
-            amount=claim.amount, model=decision.model_version,
-        )  # fmt: skip
+            "decision",
+            claim_id=record.claim_id,
+            decision=record.decision,
+            gate=record.gate,
+            score=record.score,
+            model=record.model_version,
+        )

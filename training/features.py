@@ -30,8 +30,8 @@ def event_log(history: History, features: FeatureSet) -> Table:
         event=ibis.literal("order"), known_at=ibis.coalesce(_.known_at, _.paid_at), amount=_.paid_amount
     )
     claims = history.claims.mutate(event=ibis.literal("claim"), known_at=_.as_of)
-    parts = (orders, claims, _label_changes(history))
-    return reduce(Table.union, (_log_rows(part, features) for part in parts))
+    parts = {"order": orders, "claim": claims, "label": _label_changes(history)}
+    return reduce(Table.union, (_log_rows(part, event, features) for event, part in parts.items()))
 
 
 def _label_changes(history: History) -> Table:
@@ -49,9 +49,11 @@ def _label_changes(history: History) -> Table:
     return changed.inner_join(keys, "claim_id").mutate(event=ibis.literal("label"))
 
 
-def _log_rows(part: Table, features: FeatureSet) -> Table:
+def _log_rows(part: Table, event: str, features: FeatureSet) -> Table:
+    """A key that no feature over such events is looked up by stays empty: short histories stay short."""
+    known = {"claim_id", *(entity.column for entity in features.concerned(event))} & {*part.columns}
     names = ("claim_id", *ENTITY_COLUMNS)
-    columns = {name: part[name] if name in part.columns else ibis.null("string") for name in names}
+    columns = {name: part[name] if name in known else ibis.null("string") for name in names}
     for measure in features.measures:
         value: Value = {"one": ibis.literal(1, "int64")}.get(measure.value)
         if value is None:

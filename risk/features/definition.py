@@ -138,6 +138,14 @@ class FeatureSet:
         """The aggregates over one entity's past, in vector order."""
         return tuple(aggregate for aggregate in self.aggregates if aggregate.entity == entity.name)
 
+    def concerned(self, event: str) -> tuple[Entity, ...]:
+        """The entities some of whose features look at such events; to the others the event need not be known."""
+        looked_at = {
+            (aggregate.entity, "claim" if aggregate.how == "distinct" else self.measure(aggregate.of).event)
+            for aggregate in self.aggregates
+        }
+        return tuple(entity for entity in self.entities if (entity.name, event) in looked_at)
+
     def measure(self, name: str) -> Measure:
         """The measure of that name."""
         return next(measure for measure in self.measures if measure.name == name)

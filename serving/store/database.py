@@ -1,17 +1,21 @@
 """One connection a thread, made anew when it breaks; a database that is away is `Unavailable`, never a crash."""
 
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Any, TypeVar
 
 import psycopg
+from psycopg.pq import ExecStatus, Format
+from psycopg.pq.abc import PGconn, PGresult
 from psycopg.rows import TupleRow
 
 from risk.errors import Unavailable
 
 Result = TypeVar("Result")
 Connection = psycopg.Connection[TupleRow]
+Parameter = str | int | float | bytes | None
 
 # Every statement of the claims' path finds its rows by key; a planner that has not seen statistics yet must not scan.
 _SESSION = """
@@ -24,6 +28,14 @@ SET statement_timeout = {timeout};
 SET transaction_timeout = 10000;
 SET idle_in_transaction_session_timeout = 10000;
 """
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A statement with `$1`, prepared once a connection."""
+
+    name: bytes
+    text: bytes
 
 
 class Database:
@@ -43,18 +55,35 @@ class Database:
                 connection.execute(self._session, prepare=False)
             except psycopg.Error as error:
                 raise Unavailable(f"the database does not answer: {_sentence(error)}") from error
-            # Statements stay prepared for the life of the connection.
-            connection.prepared_max = None
-            self._local.connection = connection
+            self._local.connection, self._local.known = connection, set()
         return connection
 
-    def raw(self, connection: Connection) -> psycopg.RawCursor[TupleRow]:
-        """This thread's cursor for statements with `$1`, in binary: the claims' path uses nothing else."""
-        cursor: psycopg.RawCursor[TupleRow] | None = getattr(self._local, "cursor", None)
-        if cursor is None or cursor.closed or cursor.connection is not connection:
-            cursor = self._local.cursor = psycopg.RawCursor(connection)
-            cursor.format = psycopg.pq.Format.BINARY
-        return cursor
+    def fetch(self, statement: "Prepared", parameters: Sequence[Parameter]) -> list[bytes | None]:
+        """The only row of a statement of the claims' path, each column in PostgreSQL's binary form.
+
+        Straight to libpq: taking psycopg's general way costs more than the statement's own round trip
+        (docs/adr/0004-psycopg-without-an-orm-on-the-claims-path.md). Raises as `run` does.
+        """
+        values = [_encoded(parameter) for parameter in parameters]
+        return self.run(lambda connection: self._fetch(connection, statement, values))
+
+    def _fetch(self, connection: Connection, statement: "Prepared", values: list[bytes | None]) -> list[bytes | None]:
+        try:
+            result = self._execute(connection.pgconn, statement, values)
+        except psycopg.errors.InvalidSqlStatementName:
+            # psycopg forgets all prepared statements, ours too, when a transaction of this connection is rolled back.
+            self._local.known.clear()
+            result = self._execute(connection.pgconn, statement, values)
+        return [result.get_value(0, column) for column in range(result.nfields)]
+
+    def _execute(self, libpq: PGconn, statement: "Prepared", values: list[bytes | None]) -> PGresult:
+        known: set[bytes] = self._local.known
+        if statement.name not in known:
+            _checked(libpq.prepare(statement.name, statement.text))
+            known.add(statement.name)
+        # None is NULL, which the declared type forgets.
+        result = libpq.exec_prepared(statement.name, values, result_format=Format.BINARY)  # type: ignore[arg-type]
+        return _checked(result)
 
     def close(self) -> None:
         """Close this thread's connection."""
@@ -93,6 +122,26 @@ class Database:
             raise Unavailable(f"the database does not answer: {_sentence(error)}") from error
         with connection:
             yield connection
+
+
+def _encoded(value: Parameter) -> bytes | None:
+    """A parameter as PostgreSQL reads text; the shortest text of a double is that double again."""
+    if value is None:
+        return None
+    if isinstance(value, bytes):
+        return b"\\x" + value.hex().encode()
+    return str(value).encode()
+
+
+def _checked(result: PGresult) -> PGresult:
+    if result.status in (ExecStatus.TUPLES_OK, ExecStatus.COMMAND_OK):
+        return result
+    raise psycopg.errors.error_from_result(result)
+
+
+def integer(value: bytes | None) -> int | None:
+    """A bigint or smallint in binary form."""
+    return None if value is None else int.from_bytes(value, "big", signed=True)
 
 
 def _sentence(error: Any) -> str:

@@ -10,7 +10,7 @@ from risk.claim import Claim, facts, parties
 from risk.decision import Past
 from risk.errors import Unavailable
 from risk.features import FeatureSet
-from serving.store.database import Connection, Database
+from serving.store.database import Connection, Database, Prepared, integer
 from serving.store.lookup import Lookup, numbered
 from serving.store.totals import DATABASE_NOW, STALEST
 
@@ -54,14 +54,20 @@ class OrderSpent(Exception):
     """Another claim took what was left of the order in the same moment."""
 
 
+class Stale(Exception):
+    """The decision's moment is too far from the database's clock: it was held up on its way, or a clock is wrong."""
+
+
 class Decisions:
     """The claims' side of the store."""
 
     def __init__(self, database: Database, features: FeatureSet, *, stalest: int = STALEST) -> None:
         self._database = database
         self._lookup = Lookup(features)
+        self._statement = Prepared(b"look_up", self._lookup.statement.encode())
         self._measures = features.measures
-        self._insert, self._order = numbered(_insert_statement(features, stalest))
+        insert, self._order = numbered(_insert_statement(features, stalest))
+        self._insert = Prepared(b"record", insert.encode())
 
     def look_up(self, claim: Claim, now: int) -> tuple[bool, Past]:
         """Whether the claim was decided before, and the past of its parties as of `now` (microseconds).
@@ -69,14 +75,8 @@ class Decisions:
         Raises Unavailable where the database is away, psycopg.Error where only this look-up failed.
         """
         parameters = self._lookup.parameters(parties(claim), now, claim.claim_id, claim.order.order_id)
-
-        def work(connection: Connection) -> tuple[Any, ...]:
-            row = self._database.raw(connection).execute(self._lookup.statement, parameters).fetchone()
-            assert row is not None
-            return row
-
-        decided, approved, *aggregates = self._database.run(work)
-        return decided, Past(aggregates=aggregates, approved=approved or 0)
+        decided, approved, *aggregates = self._database.fetch(self._statement, parameters)
+        return decided == _TRUE, Past(aggregates=[integer(value) for value in aggregates], approved=integer(approved) or 0)
 
     def stored(self, claim_id: str) -> Stored | None:
         """The earlier decision of a claim."""
@@ -87,7 +87,7 @@ class Decisions:
         """Write a decision, its place in the past, the order's reservation, the case, in one transaction.
 
         False where the claim has a decision already; then nothing is written. Raises OrderSpent where the order cannot
-        bear the approval any more, Unavailable where it could not be written down.
+        bear the approval any more, Stale where it came too late, Unavailable where it could not be written down.
         """
         known = facts(claim)
         parameters = {
@@ -98,20 +98,15 @@ class Decisions:
             "amount": claim.amount,
             "currency": claim.currency,
         }
-        ordered = [parameters[name] for name in self._order]
         try:
-            row = self._database.run(
-                lambda connection: self._database.raw(connection).execute(self._insert, ordered).fetchone()
-            )
+            written, fresh = self._database.fetch(self._insert, [parameters[name] for name in self._order])
         except psycopg.errors.CheckViolation as error:
             raise OrderSpent from error
         except psycopg.Error as error:
             raise Unavailable(f"the decision could not be written down: {error}") from error
-        assert row is not None
-        written, fresh = row
-        if not fresh:
-            raise Unavailable("this server's clock and the database's are more than 30 seconds apart")
-        return bool(written)
+        if fresh != _TRUE:
+            raise Stale
+        return written == _TRUE
 
     def read(self, claim_id: str) -> dict[str, Any] | None:
         """Everything that is kept of a decision, with its case and the outcome that became known since."""
@@ -133,37 +128,48 @@ class Decisions:
 
 
 def _insert_statement(features: FeatureSet, stalest: int) -> str:
-    columns = [
-        "claim_id", "digest", "decided_at", "decision", "gate", "order_id", "amount", "currency", "claim", "answer",
-        "feature_set", "features", "raw", "score", "threshold", "model_version", "policy_version", "code_version",
-        "audit_selected", "audit_probability",
-    ]  # fmt: skip
     past = ["claim_id", *(entity.column for entity in features.entities), *(m.name for m in features.measures)]
+    types = _TYPES | {name: "text" for name in past} | {m.name: "bigint" for m in features.measures}
+
+    def values(names: Sequence[str]) -> str:
+        return ", ".join(f"%({name})s::{types.get(name, 'text')}" for name in names)
+
     return f"""
         WITH clock AS (
-          SELECT abs({DATABASE_NOW} - %(decided_at)s) < {int(stalest)} AS fresh
+          SELECT abs({DATABASE_NOW} - {values(["decided_at"])}) < {int(stalest)} AS fresh
         ), written AS (
-          INSERT INTO decision ({", ".join(columns)})
-          SELECT {", ".join(f"%({name})s" + _CASTS.get(name, "") for name in columns)} FROM clock WHERE fresh
+          INSERT INTO decision ({", ".join(_COLUMNS)})
+          SELECT {values(_COLUMNS)} FROM clock WHERE fresh
           ON CONFLICT (claim_id) DO NOTHING
           RETURNING claim_id
         ), remembered AS (
           INSERT INTO past (known_at, event, {", ".join(past)})
-          SELECT %(decided_at)s, 'c', {", ".join(f"%({name})s" for name in past)} FROM written
+          SELECT {values(["decided_at"])}, 'c', {values(past)} FROM written
         ), reserved AS (
           INSERT INTO order_approval (order_id, approved, most)
-          SELECT %(order_id)s, %(amount)s, %(most)s FROM written WHERE %(decision)s = 'approve'
+          SELECT {values(["order_id", "amount", "most"])} FROM written WHERE {values(["decision"])} = 'approve'
           ON CONFLICT (order_id) DO UPDATE
           SET approved = order_approval.approved + EXCLUDED.approved, most = EXCLUDED.most
         ), opened AS (
           INSERT INTO review_case (case_id, claim_id, kind, opened_at)
-          SELECT %(case_id)s, claim_id, %(case_kind)s, %(decided_at)s FROM written WHERE %(case_id)s::text IS NOT NULL
+          SELECT {values(["case_id"])}, claim_id, {values(["case_kind", "decided_at"])} FROM written
+          WHERE {values(["case_id"])} IS NOT NULL
         )
         SELECT EXISTS (SELECT FROM written), fresh FROM clock
     """
 
 
-_CASTS = {name: "::float8" for name in ("raw", "score", "threshold")}
+_TRUE = b"\x01"
+_COLUMNS = (
+    "claim_id", "digest", "decided_at", "decision", "gate", "order_id", "amount", "currency", "claim", "answer",
+    "feature_set", "features", "raw", "score", "threshold", "model_version", "policy_version", "code_version",
+    "audit_selected", "audit_probability",
+)  # fmt: skip
+_TYPES = (
+    {name: "bigint" for name in ("decided_at", "amount", "most")}
+    | {name: "float8" for name in ("raw", "score", "threshold", "audit_probability")}
+    | {"digest": "bytea", "audit_selected": "boolean"}
+)
 _READ_COLUMNS = (
     "answer", "claim", "feature_names", "features", "model_version", "case_id", "case_kind", "case_state", "opened_at",
     "outcome",

@@ -29,6 +29,7 @@ class Events:
         self._database = database
         self._stalest = stalest
         self._columns = [entity.column for entity in features.entities]
+        self._order_columns = [entity.column for entity in features.concerned("order")]
 
     def record(self, events: Sequence[Event], now: int) -> list[str]:
         """`recorded` or `duplicate` for each event, all in one transaction, known from `now` (microseconds) on.
@@ -99,7 +100,7 @@ class Events:
         return connection.execute("SELECT FROM past WHERE claim_id = %s LIMIT 1", (claim_id,)).fetchone() is not None
 
     def _remember_order(self, connection: Connection, event: OrderPaid, now: int) -> None:
-        keys = {column: getattr(event, column, None) for column in self._columns}
+        keys = {column: getattr(event, column, None) for column in self._order_columns}
         _insert_past(connection, {**keys, "orders": 1, "order_amount": event.amount}, "o", now)
 
     def _remember_label(self, connection: Connection, event: AbuseLabel, now: int) -> bool:

@@ -1,33 +1,43 @@
-"""Running totals of long histories: everything before the watermark is added up once, in the background.
+"""Running totals of long histories: what can no longer change is added up once, in the background.
 
-A row is accepted into the past only within `STALEST` of the database's own clock, and every statement has to end within
-ten seconds; so what lies before the watermark, `SETTLED` behind that clock, can no longer change.
+A row is accepted into the past only when it is stamped within `STALEST` of the database's own clock. So nothing stamped
+before the beginning of the oldest transaction that is still writing, less `STALEST`, can come any more: up to there the
+watermark may move, however long a commit takes.
 """
 
 from risk.features import FeatureSet
 from serving.store.database import Connection
 
-STALEST = 30_000_000
-SETTLED = 60_000_000
+STALEST = 3_000_000
+"""How far a row's stamp may be from the database's clock (microseconds)."""
 DATABASE_NOW = "(extract(epoch FROM clock_timestamp()) * 1000000)::bigint"
+_SETTLED = f"""
+    SELECT least({DATABASE_NOW}, coalesce((extract(epoch FROM min(xact_start)) * 1000000)::bigint, {DATABASE_NOW}))
+      - {STALEST}
+    FROM pg_stat_activity
+    WHERE datname = current_database() AND pid <> pg_backend_pid() AND state <> 'idle' AND xact_start IS NOT NULL
+"""
 
 
 def roll_up(connection: Connection, features: FeatureSet) -> int:
-    """Move the watermark forward and add up what it passed; returns the new totals' number.
+    """Move the watermark forward and add up what it passed; returns the number of new totals.
 
     Runs in the caller's transaction; a second one at the same time waits for the first.
     """
-    row = connection.execute(f"SELECT moment, {DATABASE_NOW} - {SETTLED} FROM watermark FOR UPDATE").fetchone()
+    row = connection.execute("SELECT moment FROM watermark FOR UPDATE").fetchone()
     assert row is not None
-    start, end = row
+    start = row[0]
+    # Asked before the rows are read: whoever starts to write from here on stamps later than this.
+    row = connection.execute(_SETTLED).fetchone()
+    assert row is not None
+    end = row[0]
     if end <= start:
         return 0
     added = 0
     for entity in features.entities:
         if entity.long:
-            added += connection.execute(
-                _statement(entity.name, entity.column, features, first=start == 0), {"start": start, "end": end}
-            ).rowcount
+            statement = _statement(entity.name, entity.column, features, first=start == 0)
+            added += connection.execute(statement, {"start": start, "end": end}).rowcount
     connection.execute("UPDATE watermark SET moment = %s", (end,))
     return added
 
@@ -43,17 +53,22 @@ def _statement(name: str, column: str, features: FeatureSet, *, first: bool) -> 
     measures = [measure.name for measure in features.measures]
     before = "0" if first else "coalesce(before.{m}, 0)"
     running = ", ".join(f"{before.format(m=m)} + sum(fresh.{m}) OVER running AS {m}" for m in measures)
+    columns = ", ".join(measures)
     earlier = f"""
-        LEFT JOIN LATERAL (
-          SELECT {", ".join(measures)} FROM totals
-          WHERE entity = '{name}' AND key = fresh.{column}
-          ORDER BY entity DESC, key DESC, known_at DESC, seq DESC LIMIT 1
-        ) AS before ON true"""
+        LEFT JOIN (
+          SELECT keys.key AS key, total.* FROM (SELECT DISTINCT {column} AS key FROM fresh) AS keys
+          CROSS JOIN LATERAL (
+            SELECT {columns} FROM totals WHERE entity = '{name}' AND key = keys.key
+            ORDER BY entity DESC, key DESC, known_at DESC, seq DESC LIMIT 1
+          ) AS total
+        ) AS before ON before.key = fresh.{column}"""
     return f"""
-        INSERT INTO totals (entity, key, known_at, seq, {", ".join(measures)})
+        WITH fresh AS (
+          SELECT {column}, known_at, seq, {columns} FROM past
+          WHERE known_at >= %(start)s AND known_at < %(end)s AND {column} IS NOT NULL
+        )
+        INSERT INTO totals (entity, key, known_at, seq, {columns})
         SELECT '{name}', fresh.{column}, fresh.known_at, fresh.seq, {running}
-        FROM past AS fresh
-        {"" if first else earlier}
-        WHERE fresh.known_at >= %(start)s AND fresh.known_at < %(end)s AND fresh.{column} IS NOT NULL
+        FROM fresh {"" if first else earlier}
         WINDOW running AS (PARTITION BY fresh.{column} ORDER BY fresh.known_at, fresh.seq)
     """

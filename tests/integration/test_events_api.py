@@ -8,7 +8,17 @@ import pytest
 
 from tests.conftest import Service
 from tests.service import (
-    Api, Server, a_claim, a_label, an_order, an_outcome, at_once, rows, stamp, unique, value,
+    Api,
+    Server,
+    a_claim,
+    a_label,
+    an_order,
+    an_outcome,
+    at_once,
+    rows,
+    stamp,
+    unique,
+    value,
 )  # fmt: skip
 
 LABELS_OF = "SELECT abuse, legitimate FROM past WHERE claim_id = %s AND event = 'l' ORDER BY seq"
@@ -79,7 +89,7 @@ def test_a_label_counts_for_every_party_of_the_claim(api: Api) -> None:
     shared["order"] |= {"order_id": unique("order")}
     found = features_of_next(api, merchant=claim["merchant"], items=claim["items"], **shared)
     assert [found[f"{party}_abuse_365d"] for party in ("buyer", "device", "address", "payment")] == [0, 1, 1, 1]
-    assert (found["merchant_abuse_rate_90d"], found["item_abuse_rate_90d"]) == (1.0, 1.0)
+    assert (found["merchant_abuse_rate_90d"], found["item_abuse_rate_30d"]) == (1.0, 1.0)
 
 
 def test_an_order_is_seen_by_the_buyers_next_claim_at_once(api: Api) -> None:
