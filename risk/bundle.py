@@ -24,6 +24,7 @@ from numpy.typing import NDArray
 from risk.errors import BundleError
 from risk.features import Value, load_features
 from risk.features.definition import SIGNAL_PREFIX
+from risk.one_row import OneRow
 
 MODEL, MANIFEST, SIGNATURE = "model.txt", "manifest.json", "manifest.sig"
 FORMAT = 1
@@ -134,6 +135,14 @@ class Bundle:
     def raw(self, rows: NDArray[np.float64], *, threads: int = 1) -> NDArray[np.float64]:
         """Log-odds before calibration, shape (rows,)."""
         return np.asarray(self.booster.predict(rows, raw_score=True, num_threads=threads))
+
+    def raw_one(self, row: NDArray[np.float64]) -> float:
+        """Log-odds of one encoded row, the same bits as `raw` gives."""
+        return self._one_row.raw(row)
+
+    @cached_property
+    def _one_row(self) -> OneRow:
+        return OneRow(self.booster)
 
     def calibrate(self, raw: NDArray[np.float64]) -> NDArray[np.float64]:
         """Probability of abuse for raw scores, shape (rows,)."""

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Literal
 
+import numpy as np
+
 from risk.bundle import Bundle
 from risk.claim import Claim, facts, microseconds
 from risk.features import Calculator, Facts, FeatureSet, Value
@@ -64,8 +66,8 @@ class Decider:
         values = self._values(claim, known, past, bundle, moment)
         raw = score = None
         if bundle is not None and values is not None:
-            raws = bundle.raw(bundle.encode(values))
-            raw, score = float(raws[0]), float(bundle.calibrate(raws)[0])
+            raw = bundle.raw_one(bundle.encode(values))
+            score = float(bundle.calibrate(np.array([raw]))[0])
         threshold = bundle.threshold if bundle is not None else None
         gates = (
             *doubts,
