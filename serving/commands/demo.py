@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
 
+import psycopg
+
 from risk.errors import RiskError
 from serving.commands.run import free_port
 from serving.demo import prepare
@@ -16,11 +18,14 @@ from serving.demo.client import Client, local
 from serving.demo.lock import Lock
 from serving.demo.rehearse import ranker
 from serving.demo.server import Server
-from serving.demo.steps import Steps, say
+from serving.demo.steps import Steps, check_disk, say
 from serving.settings import ROOT, Settings
 from serving.store.database import Database
 from serving.store.embedded import database_url, stop
 from serving.store.migrate import migrate
+
+SCARCE = 50 * 2**20
+"""With less than this left (bytes), whatever failed is put down to the disk."""
 
 
 @dataclass(frozen=True)
@@ -67,8 +72,14 @@ def run(args: argparse.Namespace) -> None:
         signal.signal(name, _interrupt)
     try:
         _perform(stage, claims, once=args.once)
+    except (OSError, psycopg.Error, RiskError) as error:
+        check_disk(folder, SCARCE)
+        if isinstance(error, psycopg.Error):
+            raise RiskError(f"the database failed: {str(error).splitlines()[0]}") from error
+        raise
     finally:
         _stop_database(settings)
+        say("stopped; the next start goes on with what is there")
 
 
 def _perform(stage: Stage, claims: int, *, once: bool) -> None:

@@ -29,7 +29,7 @@ def card(number: int, scene: Scene, answer: Answer, *, reasons: list[dict[str, A
     lines += [part for gate in body["gates"] if not gate["passed"] for part in _line("because", _gate(gate, claim))]
     for place, reason in enumerate(reasons[:3]):
         sign = "+" if reason["direction"] == "raises" else "-"
-        label = "risk" if place == 0 else ""
+        label = "reasons" if place == 0 else ""
         lines += _line(label, f"{sign} {reason['text']['en']}")
         if language == "zh":
             lines += _line("", f"  {reason['text']['zh']}", wrap=False)

@@ -11,7 +11,7 @@ from risk.bundle import Bundle, signing_key
 from risk.errors import BundleError, InputError, Problem
 from serving.commands.load import load_log
 from serving.demo.client import Client
-from serving.demo.steps import say, training
+from serving.demo.steps import check_disk, say, training
 from serving.settings import Settings
 from serving.store.database import Database
 from serving.store.keys import Keys
@@ -19,6 +19,8 @@ from serving.store.keys import Keys
 DAYS = 548
 SEED = 7
 DEFAULT_CLAIMS, FEWEST_CLAIMS, MOST_CLAIMS = 40_000, 8_000, 2_000_000
+SPACE, SPACE_A_CLAIM = 300 * 2**20, 15_000
+"""Bytes on the disk, for the database mostly."""
 SCOPES = ["claims:write", "claims:read", "events:write"]
 
 
@@ -38,10 +40,11 @@ def simulate(folder: Path, claims: int) -> Path:
         found = pq.ParquetFile(history / "claims.parquet").metadata.num_rows
         say(f"  reusing the marketplace of {found:,} claims in {history}")
         return history
+    check_disk(folder, SPACE + claims * SPACE_A_CLAIM)
     start = datetime.now(UTC).date() - timedelta(days=DAYS)
     training(
         "simulate", "--out", str(history), "--claims", str(claims), "--seed", str(SEED),
-        "--start", start.isoformat(), "--days", str(DAYS), folder=folder,
+        "--start", start.isoformat(), "--days", str(DAYS),
     )  # fmt: skip
     return history
 
@@ -57,8 +60,8 @@ def train(settings: Settings, history: Path) -> Bundle:
         say(f"  reusing bundle {bundle.version}")
         return bundle
     candidate = settings.bundle_dir.parent / "candidate"
-    training("train", "--history", str(history), "--out", str(candidate), folder=history.parent)
-    training("promote", str(candidate), "--to", str(settings.bundle_dir.parent), folder=history.parent)
+    training("train", "--history", str(history), "--out", str(candidate))
+    training("promote", str(candidate), "--to", str(settings.bundle_dir.parent))
     return Bundle.load(settings.bundle_dir.resolve(), signing_key())
 
 
@@ -66,7 +69,7 @@ def load(database: Database, history: Path) -> None:
     """The history as the store's past, once; raises InputError where the store holds somebody else's past."""
     log = history.parent / "log.parquet"
     if not log.exists():
-        training("log", "--history", str(history), "--out", str(log), folder=history.parent)
+        training("log", "--history", str(history), "--out", str(log))
     with database.patient() as connection:
         if connection.execute("SELECT FROM past LIMIT 1").fetchone() is None:
             events, _ = load_log(connection, log)
@@ -96,10 +99,14 @@ def api_key(database: Database, client_address: tuple[str, int], file: Path) -> 
 
 def others_connected(url: str) -> bool:
     """Whether somebody besides us uses the database."""
-    with psycopg.connect(url, connect_timeout=2) as connection:
-        row = connection.execute(
-            "SELECT count(*) FROM pg_stat_activity WHERE backend_type = 'client backend' AND pid <> pg_backend_pid()"
-        ).fetchone()
+    try:
+        with psycopg.connect(url, connect_timeout=2) as connection:
+            row = connection.execute(
+                "SELECT count(*) FROM pg_stat_activity WHERE backend_type = 'client backend' AND pid <> pg_backend_pid()"
+            ).fetchone()
+    except psycopg.Error:
+        # A database that lets nobody in is of no use to anybody.
+        return False
     return row is not None and row[0] > 0
 
 

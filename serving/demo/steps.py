@@ -11,9 +11,6 @@ from pathlib import Path
 from risk.errors import RiskError
 from serving.settings import ROOT
 
-SCARCE = 100 * 2**20
-"""With less than this left (bytes), a failed step is put down to a full disk."""
-
 
 class StepFailed(RiskError):
     """A step of the demonstration did not end well; the text says what to do."""
@@ -42,10 +39,10 @@ def say(text: str) -> None:
     print(text, file=sys.stderr, flush=True)
 
 
-def training(*arguments: str, folder: Path) -> None:
+def training(*arguments: str) -> None:
     """Run `python -m training ...`; its progress goes to the screen, its results only where it fails.
 
-    `serving` never imports `training`: the two meet in files only. `folder` is where it writes.
+    `serving` never imports `training`: the two meet in files only.
     """
     command = [sys.executable, "-m", "training", *arguments]
     done = subprocess.run(command, cwd=ROOT, stdout=subprocess.PIPE, text=True, check=False)
@@ -53,7 +50,14 @@ def training(*arguments: str, folder: Path) -> None:
         return
     if done.stdout.strip():
         say(done.stdout.strip())
-    name = f"python -m training {arguments[0]}"
-    if shutil.disk_usage(folder).free < SCARCE:
-        raise StepFailed(f"the disk of {folder} is full, so `{name}` could not finish; free some space and start again")
-    raise StepFailed(f"`{name}` failed with status {done.returncode}; its own words are above")
+    raise StepFailed(f"`python -m training {arguments[0]}` failed with status {done.returncode}; its own words are above")
+
+
+def check_disk(folder: Path, needed: int) -> None:
+    """Raises StepFailed where fewer bytes are free than are needed."""
+    free = shutil.disk_usage(folder).free
+    if free < needed:
+        raise StepFailed(
+            f"the disk of {folder} is full: {free // 2**20} MB are free and {needed // 2**20} MB are needed; "
+            "free some space, or set DATA_DIR to a folder elsewhere"
+        )
