@@ -43,7 +43,7 @@ def _plausible(moment: datetime) -> datetime:
 Id = Annotated[str, StringConstraints(min_length=1, max_length=128, pattern=r"^[^\x00-\x1f\x7f]+$")]
 Text = Annotated[str, StringConstraints(max_length=4000, pattern=r"^[^\x00]*$")]
 Word = Annotated[str, StringConstraints(min_length=1, max_length=128, pattern=r"^[^\x00-\x1f\x7f]+$")]
-Money = Annotated[int, Field(ge=0, le=MAX_MONEY, description="Minor units: 149000 is 1,490.00.")]
+Money = Annotated[int, Field(ge=0, le=MAX_MONEY, description="Minor units, without a decimal point: 149000 is 1,490.00.")]
 Currency = Annotated[str, StringConstraints(pattern=r"^[A-Z]{3}$")]
 Category = Annotated[str, StringConstraints(max_length=128, pattern=r"^[a-z0-9_]+(\.[a-z0-9_]+)*$")]
 Moment = Annotated[
@@ -142,7 +142,7 @@ class Claim(Value):
     submitted_at: Moment
     reason: Reason
     remedy: Remedy
-    amount: Annotated[int, Field(ge=1, le=MAX_MONEY, description="Minor units.")]
+    amount: Annotated[int, Field(ge=1, le=MAX_MONEY, description="Minor units, without a decimal point.")]
     currency: Currency
     description: Text | None = None
     return_method: ReturnMethod | None = None
@@ -152,7 +152,9 @@ class Claim(Value):
     order: Order
     items: tuple[Item, ...] = Field(min_length=1, max_length=100)
     device: Device | None = None
-    extra: Annotated[dict[SignalName, Signal], AfterValidator(_in_order)] = Field(default_factory=dict, max_length=64)
+    extra: Annotated[dict[SignalName, Signal], AfterValidator(_in_order)] = Field(
+        default_factory=dict, max_length=64, json_schema_extra={"additionalProperties": False}
+    )
     evidence: tuple[Evidence, ...] = Field(default=(), max_length=50)
 
 
