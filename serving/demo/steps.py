@@ -1,6 +1,7 @@
 """Numbered steps on the screen, and other rooms' commands as processes of their own."""
 
 import shutil
+import signal
 import subprocess
 import sys
 import time
@@ -10,6 +11,8 @@ from pathlib import Path
 
 from risk.errors import RiskError
 from serving.settings import ROOT
+
+PATIENCE_SECONDS = 10.0
 
 
 class StepFailed(RiskError):
@@ -45,12 +48,28 @@ def training(*arguments: str) -> None:
     `serving` never imports `training`: the two meet in files only.
     """
     command = [sys.executable, "-m", "training", *arguments]
-    done = subprocess.run(command, cwd=ROOT, stdout=subprocess.PIPE, text=True, check=False)
-    if done.returncode == 0:
+    # A session of its own: it is interrupted once, by us, and gets the time to tidy up behind itself.
+    with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True, start_new_session=True) as process:
+        try:
+            results, _ = process.communicate()
+        except KeyboardInterrupt:
+            _interrupt(process)
+            raise
+    if process.returncode == 0:
         return
-    if done.stdout.strip():
-        say(done.stdout.strip())
-    raise StepFailed(f"`python -m training {arguments[0]}` failed with status {done.returncode}; its own words are above")
+    if results.strip():
+        say(results.strip())
+    raise StepFailed(
+        f"`python -m training {arguments[0]}` failed with status {process.returncode}; its own words are above"
+    )
+
+
+def _interrupt(process: subprocess.Popen[str]) -> None:
+    process.send_signal(signal.SIGINT)
+    try:
+        process.wait(PATIENCE_SECONDS)
+    except subprocess.TimeoutExpired:
+        process.kill()
 
 
 def check_disk(folder: Path, needed: int) -> None:
