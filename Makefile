@@ -34,10 +34,10 @@ lint: environment-dev
 	@$(IN_ENVIRONMENT) -m mypy
 
 bench: environment-dev
-	@$(IN_ENVIRONMENT) -m benchmarks $(ARGS)
+	@$(IN_ENVIRONMENT) -m tests.benchmarks $(ARGS)
 
 notebooks: environment-dev
-	@.ci/notebooks $(ARGS)
+	@$(IN_ENVIRONMENT) -m pytest tests/e2e/test_notebooks.py $(ARGS)
 
 clean:
 	rm -rf .venv .venv.lock .pytest_cache .mypy_cache .ruff_cache .hypothesis .schemathesis
