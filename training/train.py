@@ -26,12 +26,14 @@ from training.history import History, open_history, table_file
 DAY = 24 * 3_600_000_000
 FEWEST = 50
 """Abusive and legitimate labels needed in the part that is fitted on."""
+FEWEST_TO_JUDGE = 5
+"""The same in the parts that come after it."""
 FEWEST_TO_CALIBRATE = 300
 """With fewer labels than this a calibrator is worse than the raw score (measured; see docs/training.md)."""
 PARAMETERS: dict[str, Any] = {
     "objective": "binary",
     "metric": "binary_logloss",
-    "learning_rate": 0.15,
+    "learning_rate": 0.08,
     # Few and small trees: explanations cost the square of their depth, and a reviewed claim waits for them. A slower
     # rate with three times the trees ranked no better (docs/training.md).
     "num_leaves": 15,
@@ -48,7 +50,7 @@ PARAMETERS: dict[str, Any] = {
     "force_row_wise": True,
     "verbosity": -1,
 }
-MOST_TREES, PATIENCE = 80, 20
+MOST_TREES, PATIENCE = 120, 20
 
 
 @dataclass(frozen=True)
@@ -108,11 +110,12 @@ def train(
     labels = labels_at(history, until)
     labels = labels[labels["label"].isin(("abuse", "legitimate")) & (labels["submitted_at"] < until)]
     gap = int(gap_days * DAY) if gap_days is not None else _delay(labels, until)
-    fit, stop, calibrate = _slices(labels, until, gap)
+    slices = _slices(labels, until, gap)
+    calibrate = slices["calibrate"]
     matrix = build_matrix(history, last=rows_until(history, until))
     words = matrix.vocabulary()
     values = matrix.encoded({name: {word: code for code, word in enumerate(known)} for name, known in words.items()})
-    booster = _fit(matrix, values, fit, stop, seed=seed, threads=threads)
+    booster = _fit(matrix, values, slices, seed=seed, threads=threads)
     raw = np.asarray(booster.predict(values[calibrate.rows], raw_score=True))
     calibrator = _calibrator(raw, calibrate)
     score = 1.0 / (1.0 + np.exp(-(calibrator["slope"] * raw + calibrator["intercept"])))
@@ -124,8 +127,8 @@ def train(
         "threshold": plain_threshold(score, calibrate, alpha),
         "calibrator": calibrator,
         "gap_days": gap / DAY,
-        "trees": booster.best_iteration or booster.num_trees(),
-        "slices": {"fit": fit.summary(), "stop": stop.summary(), "calibrate": calibrate.summary()},
+        "trees": booster.num_trees(),
+        "slices": {name: part.summary() for name, part in slices.items()},
         "features": {
             "fingerprint": features.fingerprint,
             "names": list(features.names),
@@ -137,28 +140,41 @@ def train(
         "history": _fingerprint(history),
         "libraries": {name: importlib.metadata.version(name) for name in ("lightgbm", "scikit-learn", "numpy", "duckdb")},
     }
-    return manifest, booster.model_to_string(num_iteration=booster.best_iteration or -1)
+    return manifest, booster.model_to_string()
 
 
-def _slices(labels: pd.DataFrame, until: int, gap: int) -> tuple[Slice, Slice, Slice]:
-    """Fit on the earliest matured claims; stop early and calibrate on later ones, the label delay between them."""
+def _slices(labels: pd.DataFrame, until: int, gap: int) -> dict[str, Slice]:
+    """Stretches of matured claims in order of time, the label delay between what is fitted on and what comes after.
+
+    `fit` and `stop` find the number of trees, `refit` is what the model then learns from, `calibrate` gives it its
+    calibrator and threshold.
+    """
     mature = labels[labels["submitted_at"] < until - gap]
     if len(mature) == 0:
         raise HistoryError([Problem("labels", f"no label of a claim older than the gap of {gap / DAY:.0f} days")])
     moments = mature["submitted_at"].to_numpy()
     first, middle, late = (int(np.quantile(moments, share)) for share in (0.0, 0.70, 0.85))
-    end = int(moments[-1]) + 1
-    # The gap never eats more than a third of what there is to fit on.
-    fit_end = middle - min(gap, (middle - first) // 3)
-    parts = [_slice(mature, *bounds) for bounds in ((first, fit_end), (middle, late), (late, end))]
+
+    def before(moment: int) -> int:
+        # The gap never eats more than a third of what there is to learn from.
+        return moment - min(gap, (moment - first) // 3)
+
+    bounds = {
+        "fit": (first, before(middle)),
+        "stop": (middle, late),
+        "refit": (first, before(late)),
+        "calibrate": (late, int(moments[-1]) + 1),
+    }
+    slices = {name: _slice(mature, *stretch) for name, stretch in bounds.items()}
+    needed = {"fit": FEWEST, "stop": FEWEST_TO_JUDGE, "calibrate": FEWEST_TO_JUDGE}
     problems = [
         Problem("labels", f"{name}: {int(part.abuse.sum())} abuse of {len(part.rows)} labels, at least {least} of each needed")
-        for name, part, least in zip(("fit", "stop", "calibrate"), parts, (FEWEST, 5, 5), strict=True)
-        if min(part.abuse.sum(), len(part.rows) - part.abuse.sum()) < least
+        for name, least in needed.items()
+        if min((part := slices[name]).abuse.sum(), len(part.rows) - part.abuse.sum()) < least
     ]
     if problems:
         raise HistoryError(problems)
-    return parts[0], parts[1], parts[2]
+    return slices
 
 
 def _slice(labels: pd.DataFrame, start: int, end: int) -> Slice:
@@ -177,7 +193,7 @@ def _slice(labels: pd.DataFrame, start: int, end: int) -> Slice:
 
 
 def _fit(
-    matrix: Matrix, values: NDArray[np.float64], fit: Slice, stop: Slice, *, seed: int, threads: int
+    matrix: Matrix, values: NDArray[np.float64], slices: dict[str, Slice], *, seed: int, threads: int
 ) -> lightgbm.Booster:
     features = load_features()
     parameters = PARAMETERS | {
@@ -185,25 +201,22 @@ def _fit(
         "num_threads": threads,
         "monotone_constraints": [features.monotone.get(name, 0) for name in matrix.columns],
     }
-    # Full inverse-probability weights over-fit the few heavy rows; their square roots rank best (docs/training.md).
-    train_set, stop_set = (
-        lightgbm.Dataset(
+
+    def data(part: Slice) -> lightgbm.Dataset:
+        # Full inverse-probability weights over-fit the few heavy rows; their square roots rank best (docs/training.md).
+        weight = np.sqrt(part.weight)
+        return lightgbm.Dataset(
             values[part.rows],
             part.abuse,
-            weight=np.sqrt(part.weight) / np.sqrt(part.weight).mean(),
+            weight=weight / weight.mean(),
             feature_name=[f"f{place}" for place in range(len(matrix.columns))],
             categorical_feature=[matrix.columns.index(name) for name in matrix.words],
             params=parameters,
         )
-        for part in (fit, stop)
-    )
-    return lightgbm.train(
-        parameters,
-        train_set,
-        num_boost_round=MOST_TREES,
-        valid_sets=[stop_set],
-        callbacks=[lightgbm.early_stopping(PATIENCE, verbose=False), _progress],
-    )
+
+    stopping = [lightgbm.early_stopping(PATIENCE, verbose=False), _progress]
+    found = lightgbm.train(parameters, data(slices["fit"]), MOST_TREES, [data(slices["stop"])], callbacks=stopping)
+    return lightgbm.train(parameters, data(slices["refit"]), max(found.best_iteration, 1))
 
 
 def _progress(environment: Any) -> None:
