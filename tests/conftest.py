@@ -33,6 +33,10 @@ os.environ["BUNDLE_KEY"] = BUNDLE_KEY
 def postgres() -> Iterator[str]:
     """The address of a PostgreSQL of our own."""
     running = Postgres()
+    # Many databases are made here and none has to outlive this run; what must survive a crash of PostgreSQL is tested on
+    # one of its own (tests/e2e/test_faults.py).
+    rows(running.url, "ALTER SYSTEM SET fsync = off")
+    rows(running.url, "SELECT pg_reload_conf()")
     yield running.url
     running.remove()
 

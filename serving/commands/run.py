@@ -3,6 +3,7 @@
 import argparse
 import os
 import shutil
+import signal
 import socket
 
 from risk.errors import InputError, Problem, Unavailable
@@ -50,6 +51,8 @@ def serve(settings: Settings, url: str, factory: str) -> None:
     shared.mkdir(parents=True)
     # Workers are new processes: what they need to know goes through the environment.
     os.environ |= {"PROMETHEUS_MULTIPROC_DIR": str(shared), "DATABASE_URL": url}
+    # A worker that is still loading would inherit the main process's handler and let a stop pass it by.
+    os.register_at_fork(after_in_child=lambda: signal.signal(signal.SIGTERM, signal.SIG_DFL))
     Granian(
         factory,
         factory=True,

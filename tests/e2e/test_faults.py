@@ -15,6 +15,7 @@ import psycopg
 import pytest
 import requests
 
+from serving.commands.run import GRACE_SECONDS
 from serving.store.migrate import migrate
 from tests.service import (
     Answer,
@@ -173,6 +174,15 @@ def test_a_stop_under_load_loses_no_answer(server: Server) -> None:
     check_kept(server, load)
 
 
+def test_a_stop_while_workers_are_still_loading_is_quick(fresh_url: str, promoted: Path, tmp_path: Path) -> None:
+    for number in range(2):
+        with Server(fresh_url, promoted, tmp_path / str(number), workers=4) as server:
+            started = time.monotonic()
+            assert server.stop() == 0
+            assert time.monotonic() - started < GRACE_SECONDS
+            assert "refused to gracefully stop" not in server.log
+
+
 def test_a_bundle_promoted_under_load_loses_no_request(server: Server, bundle_store: Path, candidates: dict[str, Path]) -> None:
     versions = []
     with Load(server) as load:
@@ -309,7 +319,7 @@ def test_a_batch_says_of_each_claim_whether_it_was_written_down(fragile: Server,
 def test_a_connection_that_the_database_ends_is_made_anew_without_anybody_noticing(server: Server) -> None:
     with Load(server) as load:
         for _ in range(5):
-            load.wait_for(15)
+            load.wait_for(100)  # Nobody is unlucky twice with one claim.
             with psycopg.connect(server.url, autocommit=True) as admin:
                 admin.execute(
                     "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"

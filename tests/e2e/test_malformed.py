@@ -15,7 +15,7 @@ from schemathesis import Case, GenerationMode
 
 from tests.service import Server
 
-MALFORMED = {"POST /v1/claims": 400, "POST /v1/claims:batch": 70, "POST /v1/events": 560}
+MALFORMED = {"POST /v1/claims": 300, "POST /v1/claims:batch": 50, "POST /v1/events": 660}
 SOUND = {"POST /v1/claims": 60, "POST /v1/claims:batch": 10, "POST /v1/events": 60}
 OTHERS = ["GET /v1/claims/{claim_id}", "GET /v1/cases", "GET /healthz", "GET /readyz", "GET /metrics"]
 
