@@ -66,7 +66,7 @@ class History:
 
 
 @contextmanager
-def open_history(path: Path, *, memory_limit: str = "4GB", threads: int | None = None) -> Iterator[History]:
+def open_history(path: Path, *, memory_limit: str = "3GB", threads: int | None = None) -> Iterator[History]:
     """Open a history folder; sorts that do not fit into `memory_limit` spill into a temporary folder.
 
     Raises HistoryError naming every missing table and required column.

@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 
 import psycopg
 from psycopg.pq import ExecStatus, Format
-from psycopg.pq.abc import PGconn, PGresult
+from psycopg.pq.abc import PGresult
 from psycopg.rows import TupleRow
 
 from risk.errors import Unavailable
@@ -51,7 +51,8 @@ class Database:
         connection: Connection | None = getattr(self._local, "connection", None)
         if connection is None or connection.closed:
             try:
-                connection = psycopg.connect(self.url, autocommit=True, connect_timeout=2, prepare_threshold=0)
+                # psycopg prepares nothing itself: after a rollback it would forget our statements with its own.
+                connection = psycopg.connect(self.url, autocommit=True, connect_timeout=2, prepare_threshold=None)
                 connection.execute(self._session, prepare=False)
             except psycopg.Error as error:
                 raise Unavailable(f"the database does not answer: {_sentence(error)}") from error
@@ -68,22 +69,14 @@ class Database:
         return self.run(lambda connection: self._fetch(connection, statement, values))
 
     def _fetch(self, connection: Connection, statement: "Prepared", values: list[bytes | None]) -> list[bytes | None]:
-        try:
-            result = self._execute(connection.pgconn, statement, values)
-        except psycopg.errors.InvalidSqlStatementName:
-            # psycopg forgets all prepared statements, ours too, when a transaction of this connection is rolled back.
-            self._local.known.clear()
-            result = self._execute(connection.pgconn, statement, values)
-        return [result.get_value(0, column) for column in range(result.nfields)]
-
-    def _execute(self, libpq: PGconn, statement: "Prepared", values: list[bytes | None]) -> PGresult:
         known: set[bytes] = self._local.known
         if statement.name not in known:
-            _checked(libpq.prepare(statement.name, statement.text))
+            _checked(connection.pgconn.prepare(statement.name, statement.text))
             known.add(statement.name)
         # None is NULL, which the declared type forgets.
-        result = libpq.exec_prepared(statement.name, values, result_format=Format.BINARY)  # type: ignore[arg-type]
-        return _checked(result)
+        parameters: Any = values
+        result = connection.pgconn.exec_prepared(statement.name, parameters, result_format=Format.BINARY)
+        return [_checked(result).get_value(0, column) for column in range(result.nfields)]
 
     def close(self) -> None:
         """Close this thread's connection."""

@@ -20,17 +20,20 @@ _SETTLED = f"""
 
 
 def roll_up(connection: Connection, features: FeatureSet) -> int:
-    """Move the watermark forward and add up what it passed; returns the number of new totals.
+    """Move the watermark to what is settled and add up what it passed; returns the number of new totals.
 
     Runs in the caller's transaction; a second one at the same time waits for the first.
     """
     row = connection.execute("SELECT moment FROM watermark FOR UPDATE").fetchone()
-    assert row is not None
-    start = row[0]
     # Asked before the rows are read: whoever starts to write from here on stamps later than this.
-    row = connection.execute(_SETTLED).fetchone()
+    settled = connection.execute(_SETTLED).fetchone()
     assert row is not None
-    end = row[0]
+    assert settled is not None
+    return add_up(connection, features, row[0], settled[0])
+
+
+def add_up(connection: Connection, features: FeatureSet, start: int, end: int) -> int:
+    """Add up what became known in [start, end), where `start` is the watermark, and move the watermark to `end`."""
     if end <= start:
         return 0
     added = 0
