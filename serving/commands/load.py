@@ -43,7 +43,7 @@ def load_log(connection: Connection, file: Path) -> tuple[int, int]:
     if missing := [name for name in columns if name not in source.schema_arrow.names]:
         raise InputError([Problem(str(file), f"no column {name}") for name in missing])
     connection.execute("LOCK TABLE past IN SHARE ROW EXCLUSIVE MODE")
-    if connection.execute("SELECT FROM past LIMIT 1").fetchone():
+    if connection.execute("SELECT FROM past LIMIT 1").fetchone() is not None:
         raise InputError([Problem("past", "the store has a past already; a history is loaded into an empty one only")])
     rows = source.metadata.num_rows
     with (
