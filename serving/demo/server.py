@@ -1,10 +1,10 @@
 """The service as a child process."""
 
+import os
 import subprocess
 import sys
 import time
 from http.client import HTTPException
-from os import environ
 from pathlib import Path
 
 from serving.commands.run import GRACE_SECONDS
@@ -26,7 +26,7 @@ class Server:
             self._process = subprocess.Popen(
                 [sys.executable, "-m", "serving", "run"],
                 cwd=ROOT,
-                env=environ | {"DATABASE_URL": url},
+                env=os.environ | {"DATABASE_URL": url},
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=output,

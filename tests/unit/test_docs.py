@@ -30,7 +30,7 @@ def names_read(source: str) -> Iterator[str]:
         place = node.func if isinstance(node, ast.Call) else node.value if isinstance(node, ast.Subscript) else None
         value = node.args[:1] if isinstance(node, ast.Call) else [node.slice] if isinstance(node, ast.Subscript) else []
         name = value[0].value if value and isinstance(value[0], ast.Constant) else None
-        if place and isinstance(name, str) and re.search(r"(environ(\.\w+)?|getenv|given\.get|^number)$", ast.unparse(place)):
+        if place and isinstance(name, str) and re.search(r"(^os\.environ(\.\w+)?|getenv|given\.get|^number)$", ast.unparse(place)):
             yield name
 
 
