@@ -75,8 +75,8 @@ class Database:
             known.add(statement.name)
         # None is NULL, which the declared type forgets.
         parameters: Any = values
-        result = connection.pgconn.exec_prepared(statement.name, parameters, result_format=Format.BINARY)
-        return [_checked(result).get_value(0, column) for column in range(result.nfields)]
+        result = _checked(connection.pgconn.exec_prepared(statement.name, parameters, result_format=Format.BINARY))
+        return [result.get_value(0, column) for column in range(result.nfields)]
 
     def close(self) -> None:
         """Close this thread's connection."""
