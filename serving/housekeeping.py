@@ -14,7 +14,7 @@ from serving.store.database import Connection
 from serving.store.totals import roll_up
 
 log = structlog.get_logger()
-ROLL_UP_SECONDS = 5.0
+ROLL_UP_SECONDS = 1.0
 _LOCK = 7232
 
 
