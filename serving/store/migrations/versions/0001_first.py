@@ -110,18 +110,6 @@ def upgrade() -> None:
     op.execute("CREATE INDEX event_claim_id ON event (claim_id, known_at) WHERE claim_id IS NOT NULL")
     op.execute("CREATE INDEX event_order_id ON event (order_id, known_at) WHERE order_id IS NOT NULL")
     op.execute("""
-        CREATE TABLE outbox (
-          id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
-          topic text NOT NULL,
-          body text NOT NULL,
-          written_at bigint NOT NULL,
-          due_at bigint NOT NULL,
-          attempts integer NOT NULL DEFAULT 0,
-          last_error text
-        )
-    """)
-    op.execute("CREATE INDEX outbox_due ON outbox (due_at)")
-    op.execute("""
         CREATE TABLE api_key (
           key_id text PRIMARY KEY,
           name text NOT NULL,
@@ -139,7 +127,7 @@ def upgrade() -> None:
 
 def downgrade() -> None:
     for table in (
-        "feature_set", "setting", "api_key", "outbox", "event", "review_case", "order_approval", "decision", "watermark",
+        "feature_set", "setting", "api_key", "event", "review_case", "order_approval", "decision", "watermark",
         "totals", "past",
     ):  # fmt: skip
         op.execute(f"DROP TABLE {table}")
