@@ -108,7 +108,6 @@ def upgrade() -> None:
         )
     """)
     op.execute("CREATE INDEX event_claim_id ON event (claim_id, known_at) WHERE claim_id IS NOT NULL")
-    op.execute("CREATE INDEX event_order_id ON event (order_id, known_at) WHERE order_id IS NOT NULL")
     op.execute("""
         CREATE TABLE api_key (
           key_id text PRIMARY KEY,
