@@ -53,25 +53,25 @@ def rebuild(connection: Connection, features: FeatureSet) -> int:
 
 
 def _statement(name: str, column: str, features: FeatureSet, *, first: bool) -> str:
+    """Running sums of the fresh rows; the first row of each key brings along the total that the key had before."""
     measures = [measure.name for measure in features.measures]
-    before = "0" if first else "coalesce(before.{m}, 0)"
-    running = ", ".join(f"{before.format(m=m)} + sum(fresh.{m}) OVER running AS {m}" for m in measures)
     columns = ", ".join(measures)
-    earlier = f"""
-        LEFT JOIN (
-          SELECT keys.key AS key, total.* FROM (SELECT DISTINCT {column} AS key FROM fresh) AS keys
-          CROSS JOIN LATERAL (
-            SELECT {columns} FROM totals WHERE entity = '{name}' AND key = keys.key
-            ORDER BY entity DESC, key DESC, known_at DESC, seq DESC LIMIT 1
-          ) AS total
-        ) AS before ON before.key = fresh.{column}"""
+    total = "fresh.{m}" if first else "fresh.{m} + coalesce(before.{m}, 0)"
+    running = ", ".join(f"sum({total.format(m=m)}) OVER running" for m in measures)
+    before = f"""
+        LEFT JOIN LATERAL (
+          SELECT {columns} FROM totals
+          WHERE fresh.place = 1 AND entity = '{name}' AND key = fresh.{column}
+          ORDER BY entity DESC, key DESC, known_at DESC, seq DESC LIMIT 1
+        ) AS before ON true"""
     return f"""
         WITH fresh AS (
-          SELECT {column}, known_at, seq, {columns} FROM past
-          WHERE known_at >= %(start)s AND known_at < %(end)s AND {column} IS NOT NULL
+          SELECT {column}, known_at, seq, {columns},
+            row_number() OVER (PARTITION BY {column} ORDER BY known_at, seq) AS place
+          FROM past WHERE known_at >= %(start)s AND known_at < %(end)s AND {column} IS NOT NULL
         )
         INSERT INTO totals (entity, key, known_at, seq, {columns})
         SELECT '{name}', fresh.{column}, fresh.known_at, fresh.seq, {running}
-        FROM fresh {"" if first else earlier}
+        FROM fresh {"" if first else before}
         WINDOW running AS (PARTITION BY fresh.{column} ORDER BY fresh.known_at, fresh.seq)
     """

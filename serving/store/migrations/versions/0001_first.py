@@ -32,7 +32,7 @@ def upgrade() -> None:
     for name in _PARTIES:
         op.execute(f"CREATE INDEX past_{name} ON past ({name}, known_at) WHERE {name} IS NOT NULL")
     op.execute("CREATE INDEX past_claim_id ON past (claim_id) WHERE claim_id IS NOT NULL")
-    op.execute("CREATE INDEX past_known_at ON past USING brin (known_at)")
+    op.execute("CREATE INDEX past_known_at ON past (known_at)")
     totals = ",\n".join(f"  {name} bigint NOT NULL" for name in _MEASURES)
     op.execute(f"""
         -- Running totals of the entities with long histories, up to and with each event before the watermark.
