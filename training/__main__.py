@@ -1,10 +1,8 @@
 """`python -m training COMMAND`: results on standard output, progress and problems on standard error."""
 
-import argparse
-import importlib
 import sys
 
-from risk.errors import RiskError
+from risk.commands import run_command
 
 COMMANDS = {
     "simulate": ("training.simulate.command", "make a marketplace with honest and abusive claims"),
@@ -20,27 +18,7 @@ COMMANDS = {
 
 def main(argv: list[str] | None = None) -> int:
     """Run one command; 0 only on success."""
-    arguments = sys.argv[1:] if argv is None else argv
-    parser = argparse.ArgumentParser(prog="python -m training", description="History in, bundle out.")
-    subparsers = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    # A command's module is imported only when it is the one asked for: `--help` stays instant.
-    asked = arguments[0] if arguments else None
-    for name, (module, summary) in COMMANDS.items():
-        subparser = subparsers.add_parser(name, help=summary, description=summary[0].upper() + summary[1:] + ".")
-        if name == asked:
-            command = importlib.import_module(module)
-            command.configure(subparser)
-            subparser.set_defaults(run=command.run)
-    args = parser.parse_args(arguments)
-    try:
-        args.run(args)
-    except RiskError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
-    except KeyboardInterrupt:
-        print("interrupted", file=sys.stderr)
-        return 130
-    return 0
+    return run_command("python -m training", "History in, bundle out.", COMMANDS, argv)
 
 
 if __name__ == "__main__":
