@@ -6,12 +6,10 @@ import time
 from pathlib import Path
 from typing import Any
 
-from psycopg import RawCursor
-
 from risk.features import load_features
 from risk.features.definition import HOUR
 from serving.store import embedded
-from serving.store.database import Connection, Database
+from serving.store.database import Connection, Database, Prepared
 from serving.store.lookup import Lookup
 from serving.store.migrate import migrate
 from serving.store.totals import rebuild
@@ -61,11 +59,11 @@ def _timed(database: Database, size: int, now: int, repeats: int) -> dict[str, f
     features = load_features()
     lookup = Lookup(features)
     parties = {entity.name: None for entity in features.entities} | {"merchant": f"merchant-{size}"}
-    cursor = RawCursor(database.connection())
+    statement = Prepared(b"look_up", lookup.statement.encode())
     times = []
     for _repeat in range(repeats):
         parameters = lookup.parameters(parties, now, "claim", "order")
         start = time.perf_counter()
-        cursor.execute(lookup.statement, parameters, binary=True).fetchone()
+        database.fetch(statement, parameters)
         times.append(1000 * (time.perf_counter() - start))
     return {"p50_ms": round(statistics.median(times), 3), "p99_ms": round(sorted(times)[int(len(times) * 0.99) - 1], 3)}
