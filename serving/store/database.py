@@ -135,10 +135,5 @@ def _checked(result: PGresult) -> PGresult:
     raise psycopg.errors.error_from_result(result)
 
 
-def integer(value: bytes | None) -> int | None:
-    """A bigint or smallint in binary form."""
-    return None if value is None else int.from_bytes(value, "big", signed=True)
-
-
 def _sentence(error: Any) -> str:
     return str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__

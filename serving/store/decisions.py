@@ -10,7 +10,7 @@ from risk.claim import Claim, facts, parties
 from risk.decision import Past
 from risk.errors import Unavailable
 from risk.features import FeatureSet
-from serving.store.database import Connection, Database, Prepared, integer
+from serving.store.database import Connection, Database, Prepared
 from serving.store.lookup import Lookup, numbered
 from serving.store.totals import DATABASE_NOW, STALEST
 
@@ -75,8 +75,8 @@ class Decisions:
         Raises Unavailable where the database is away, psycopg.Error where only this look-up failed.
         """
         parameters = self._lookup.parameters(parties(claim), now, claim.claim_id, claim.order.order_id)
-        decided, approved, *aggregates = self._database.fetch(self._statement, parameters)
-        return decided == _TRUE, Past(aggregates=[integer(value) for value in aggregates], approved=integer(approved) or 0)
+        decided, approved, aggregates = self._lookup.read(self._database.fetch(self._statement, parameters))
+        return decided, Past(aggregates=aggregates, approved=approved)
 
     def stored(self, claim_id: str) -> Stored | None:
         """The earlier decision of a claim."""

@@ -6,6 +6,7 @@ totals plus what came after the watermark, so that a claim costs the same whatev
 """
 
 import re
+import struct
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -13,14 +14,35 @@ from risk.features import Aggregate, Entity, FeatureSet
 from risk.features.definition import HOUR
 
 _EVENT_CODE = {"order": "o", "claim": "c", "label": "l"}
+_NONE = -(2**63)
+"""Stands for NULL among the numbers of the answer, which is one array: no sum and no moment comes near it."""
+_TRUE = b"\x01"
 
 
 class Lookup:
-    """The statement for a feature set, and its parameters for one claim."""
+    """The statement for a feature set, its parameters for one claim, and what its answer says."""
 
     def __init__(self, features: FeatureSet) -> None:
         self._features = features
         self._windows = sorted({aggregate.window for aggregate in features.aggregates})
+        long = [entity for entity in features.entities if entity.long]
+        self._measures = sorted({a.of for entity in long for a in features.aggregates_of(entity)})
+        # Where each running total that is asked for stands: up to now, and before the start of each window.
+        self._probes = {
+            (entity.name, window): place
+            for place, (entity, window) in enumerate(
+                (entity, window)
+                for entity in long
+                for window in (0, *sorted({aggregate.window for aggregate in features.aggregates_of(entity)}))
+            )
+        }
+        self._differences = tuple(
+            (place, self._probes[a.entity, 0], self._probes[a.entity, a.window], 1 + self._measures.index(a.of))
+            for place, a in enumerate(features.aggregates)
+            if (a.entity, 0) in self._probes
+        )
+        self._read = _array(1, len(features.aggregates))
+        self._totals = _array(2, len(self._probes) * (1 + len(self._measures)))
         self.statement, self._order = numbered(self._statement())
 
     def parameters(self, parties: Mapping[str, str | None], as_of: int, claim_id: str, order_id: str) -> list[Any]:
@@ -29,17 +51,34 @@ class Lookup:
         named = {**parties, **cuts, "now": as_of, "claim_id": claim_id, "order_id": order_id}
         return [named[name] for name in self._order]
 
+    def read(self, row: Sequence[bytes | None]) -> tuple[bool, int, list[int | None]]:
+        """What a row in PostgreSQL's binary form says.
+
+        Whether the claim was decided before, what was approved at once for its order (minor units), and the aggregates
+        in the order of `FeatureSet.aggregates`.
+        """
+        decided, approved, read, totals = row
+        assert read is not None
+        aggregates: list[int | None] = [None if number == _NONE else number for number in self._read.unpack(read)]
+        if totals is not None:
+            numbers, width = self._totals.unpack(totals), 1 + len(self._measures)
+            rows = {numbers[start]: numbers[start : start + width] for start in range(0, len(numbers), width)}
+            for place, upto, before, measure in self._differences:
+                aggregates[place] = (aggregates[place] or 0) + rows[upto][measure] - rows[before][measure]
+        return decided == _TRUE, 0 if approved is None else int.from_bytes(approved, "big"), aggregates
+
     def _statement(self) -> str:
         columns, sources = [], []
         for entity in self._features.entities:
             aggregates = self._features.aggregates_of(entity)
-            source = self._long(entity, aggregates) if entity.long else self._short(entity, aggregates)
+            source = self._recent(entity, aggregates) if entity.long else self._short(entity, aggregates)
             sources.append(f"{source} AS {entity.name}")
-            columns += [f"{entity.name}.{aggregate.name}" for aggregate in aggregates]
+            columns += [f"coalesce({entity.name}.{aggregate.name}, {_NONE})" for aggregate in aggregates]
+        # One array instead of a column for each number: cheaper to send and to take apart.
         return (
             "SELECT EXISTS (SELECT FROM decision WHERE claim_id = %(claim_id)s), "
             "(SELECT approved FROM order_approval WHERE order_id = %(order_id)s), "
-            f"{', '.join(columns)} FROM {', '.join(sources)}"
+            f"ARRAY[{', '.join(columns)}], {self._running_totals() if self._probes else 'NULL'} FROM {', '.join(sources)}"
         )
 
     def _short(self, entity: Entity, aggregates: Sequence[Aggregate]) -> str:
@@ -68,27 +107,37 @@ class Lookup:
         # PostgreSQL sums bigint into numeric; the sums fit into bigint, which is cheaper to send and exact all the same.
         return f"({expression}{where})::bigint"
 
-    def _long(self, entity: Entity, aggregates: Sequence[Aggregate]) -> str:
-        measures = sorted({aggregate.of for aggregate in aggregates})
-        windows = sorted({aggregate.window for aggregate in aggregates})
-        longest = windows[-1]
-        recent = ", ".join(
-            f"sum({aggregate.of}) FILTER (WHERE known_at >= {_cut(aggregate.window)}) AS {aggregate.name}"
-            for aggregate in aggregates
-        )
+    def _recent(self, entity: Entity, aggregates: Sequence[Aggregate]) -> str:
+        """What came after the watermark, which is not in the running totals yet."""
+        longest = max(aggregate.window for aggregate in aggregates)
         sums = ", ".join(
-            f"(coalesce(upto.{aggregate.of}, 0) - coalesce({_then(aggregate.window)}.{aggregate.of}, 0)"
-            f" + coalesce(recent.{aggregate.name}, 0))::bigint AS {aggregate.name}"
+            f"sum({aggregate.of}) FILTER (WHERE known_at >= {_cut(aggregate.window)})::bigint AS {aggregate.name}"
             for aggregate in aggregates
-        )
-        joins = " ".join(
-            f"LEFT JOIN LATERAL {_total(entity, measures, _cut(window))} AS {_then(window)} ON true" for window in windows
         )
         return (
-            f"(SELECT {sums} FROM (SELECT {recent} FROM past WHERE {entity.column} = %({entity.name})s"
+            f"(SELECT {sums} FROM past WHERE {entity.column} = %({entity.name})s"
             f" AND known_at >= greatest((SELECT moment FROM watermark), {_cut(longest)}) AND known_at < %(now)s::bigint)"
-            f" AS recent LEFT JOIN LATERAL {_total(entity, measures, '%(now)s::bigint')} AS upto ON true {joins})"
         )
+
+    def _running_totals(self) -> str:
+        """The totals of all long histories at all moments: one plan node that is run for each, not one node for each."""
+        probes = ", ".join(
+            f"({place}, '{name}', %({name})s, {_cut(window) if window else '%(now)s::bigint'})"
+            for (name, window), place in self._probes.items()
+        )
+        measures = ", ".join(self._measures)
+        totals = ", ".join(f"coalesce(total.{measure}, 0)" for measure in self._measures)
+        return (
+            f"(SELECT array_agg(ARRAY[probe.place, {totals}])"
+            f" FROM (VALUES {probes}) AS probe (place, entity, key, before) LEFT JOIN LATERAL"
+            f" (SELECT {measures} FROM totals WHERE entity = probe.entity AND key = probe.key AND known_at < probe.before"
+            " ORDER BY entity DESC, key DESC, known_at DESC, seq DESC LIMIT 1) AS total ON true)"
+        )
+
+
+def _array(dimensions: int, numbers: int) -> struct.Struct:
+    """PostgreSQL's binary form of a bigint array without NULL: a header, then each number behind its length."""
+    return struct.Struct(f">{12 + 8 * dimensions}x" + "4xq" * numbers)
 
 
 def numbered(statement: str) -> tuple[str, tuple[str, ...]]:
@@ -107,13 +156,3 @@ def numbered(statement: str) -> tuple[str, tuple[str, ...]]:
 def _cut(window: int) -> str:
     return f"%(w{window // HOUR})s::bigint"
 
-
-def _then(window: int) -> str:
-    return f"before_{window // HOUR}"
-
-
-def _total(entity: Entity, measures: Sequence[str], before: str) -> str:
-    return (
-        f"(SELECT {', '.join(measures)} FROM totals WHERE entity = '{entity.name}' AND key = %({entity.name})s"
-        f" AND known_at < {before} ORDER BY entity DESC, key DESC, known_at DESC, seq DESC LIMIT 1)"
-    )

@@ -13,12 +13,13 @@ function init(args)
     bodies[#bodies + 1] = line
   end
   run = args[3]
-  turn = tonumber(args[4]) + place * 7919
+  step = tonumber(args[5])
+  turn = tonumber(args[4]) + place - 1 - step
 end
 
 function request()
-  turn = turn + 1
-  local body = bodies[turn % #bodies + 1]:gsub("@", run .. place .. "-" .. turn, 1)
+  turn = turn + step
+  local body = bodies[turn % #bodies + 1]:gsub("@", run .. turn, 1)
   return wrk.format("POST", nil, headers, body)
 end
 

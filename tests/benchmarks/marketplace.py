@@ -4,12 +4,14 @@ import json
 import os
 import subprocess
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import joblib
 import pandas as pd
+import psycopg
 from ibis import _
 from sklearn.compose import make_column_selector, make_column_transformer
 from sklearn.ensemble import HistGradientBoostingClassifier
@@ -18,6 +20,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import OneHotEncoder
 
 from risk.features.definition import NUMBERS, TEXTS
+from serving.store import embedded
 from tests.replay import body
 from training.dataset import labels_at, rows_until
 from training.history import open_history
@@ -30,6 +33,8 @@ class Place:
     """Where everything lies."""
 
     root: Path
+    database: str | None = None
+    """The store's address; the embedded one under `root` without it."""
 
     @property
     def history(self) -> Path:
@@ -56,6 +61,7 @@ class Place:
             "BUNDLE_KEY": "benchmark",
             "TUTORIAL_PIPELINE": str(self.pipeline),
             "LOG_LEVEL": "info",
+            **({"DATABASE_URL": self.database} if self.database else {}),
         }
 
     def command(self, *arguments: str) -> str:
@@ -85,6 +91,16 @@ def prepare(root: Path, claims: int) -> Place:
     if not place.bodies.exists():
         _write_bodies(place)
     return place
+
+
+def fresh_copy(place: Place) -> Place:
+    """The place with a copy of its loaded store, so that a run does not see what earlier runs left behind."""
+    loaded = urlsplit(embedded.start(place.root / "var" / "postgres"))
+    with psycopg.connect(loaded._replace(path="/template1").geturl(), autocommit=True) as connection:
+        connection.execute("DROP DATABASE IF EXISTS bench WITH (FORCE)")
+        connection.execute(f'CREATE DATABASE bench TEMPLATE "{loaded.path[1:]}"')
+        connection.execute("CHECKPOINT")
+    return replace(place, database=loaded._replace(path="/bench").geturl())
 
 
 def _write_bodies(place: Place) -> None:

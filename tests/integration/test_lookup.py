@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from risk.features import Calculator, load_features
 from risk.features.definition import HOUR
-from serving.store.database import Connection, Database, Prepared, integer
+from serving.store.database import Connection, Database, Prepared
 from serving.store.lookup import Lookup
 from serving.store.totals import add_up
 from tests import oracle
@@ -102,7 +102,7 @@ def test_any_past_in_any_order_of_arrival_gives_the_obvious_features_wherever_th
             start = max(start, end)
         keys = {entity.name: probe[entity.column] for entity in FEATURES.entities}
         row = database.fetch(STATEMENT, LOOKUP.parameters(keys, NOW, "", ""))
-    aggregates = [integer(value) for value in row[2:]]
+    _decided, _approved, aggregates = LOOKUP.read(row)
     online = Calculator(FEATURES).values(aggregates, dict.fromkeys(_FACTS) | {"submitted_at": NOW}, NOW)
     expected = oracle.windowed(World(world.orders, [*world.claims, claim], world.labels), FEATURES)[-1]
     assert dict(zip(FEATURES.names, online, strict=True)) | expected == dict(zip(FEATURES.names, online, strict=True))

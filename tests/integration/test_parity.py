@@ -11,7 +11,6 @@ from typing import Any
 import numpy as np
 import pytest
 from ibis import _
-from psycopg import RawCursor
 
 from risk.bundle import Bundle, signing_key
 from risk.claim import Claim, parties
@@ -19,7 +18,7 @@ from risk.decision import Decider, Past
 from risk.features import Calculator, load_features
 from risk.gates import load_rules
 from serving.commands.load import load_log
-from serving.store.database import Database
+from serving.store.database import Database, Prepared
 from serving.store.lookup import Lookup
 from tests.replay import body
 from tests.worlds import random_world, write
@@ -30,6 +29,8 @@ from training.score import decided_claims
 
 DAY = 24 * 3_600_000_000
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+LOOKUP = Lookup(load_features())
+STATEMENT = Prepared(b"look_up", LOOKUP.statement.encode())
 
 
 @pytest.fixture
@@ -54,11 +55,9 @@ def _move_watermark(database: Database, moment: int) -> None:
 
 
 def _aggregates(database: Database, keys: dict[str, str | None], as_of: int) -> list[int | None]:
-    lookup = Lookup(load_features())
-    cursor = RawCursor(database.connection())
-    row = cursor.execute(lookup.statement, lookup.parameters(keys, as_of, "", "")).fetchone()
-    assert row is not None
-    return list(row[2:])
+    row = database.fetch(STATEMENT, LOOKUP.parameters(keys, as_of, "", ""))
+    _decided, _approved, aggregates = LOOKUP.read(row)
+    return aggregates
 
 
 def _claims(history: History, first: int, last: int) -> list[dict[str, Any]]:
