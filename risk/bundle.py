@@ -144,15 +144,30 @@ class Bundle:
     def _one_row(self) -> OneRow:
         return OneRow(self.booster)
 
+    def calibrate_one(self, raw: float) -> float:
+        """Probability of abuse for one raw score, the same bits as `calibrate` gives."""
+        slope, intercept = self._line
+        # NumPy's exponential, as for arrays: the standard library's may differ in the last bit.
+        return float(1.0 / (1.0 + np.exp(-min(max(slope * raw + intercept, -700.0), 700.0))))
+
+    @cached_property
+    def _line(self) -> tuple[float, float]:
+        calibrator = self.manifest["calibrator"]
+        return float(calibrator["slope"]), float(calibrator["intercept"])
+
     def calibrate(self, raw: NDArray[np.float64]) -> NDArray[np.float64]:
         """Probability of abuse for raw scores, shape (rows,)."""
-        calibrator = self.manifest["calibrator"]
-        logit = np.clip(calibrator["slope"] * raw + calibrator["intercept"], -700.0, 700.0)
+        slope, intercept = self._line
+        logit = np.clip(slope * raw + intercept, -700.0, 700.0)
         return np.asarray(1.0 / (1.0 + np.exp(-logit)))
 
     def contributions(self, rows: NDArray[np.float64]) -> NDArray[np.float64]:
         """What each feature adds to the raw score, and last the base value: shape (rows, features + 1)."""
         return np.asarray(self.booster.predict(rows, pred_contrib=True, num_threads=1))
+
+    def contributions_one(self, row: NDArray[np.float64]) -> NDArray[np.float64]:
+        """The same of one encoded row, shape (features + 1,), bit for bit."""
+        return self._one_row.contributions(row)
 
 
 def write_bundle(path: Path, model: str, manifest: Mapping[str, Any], key: bytes) -> str:

@@ -7,8 +7,6 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Literal
 
-import numpy as np
-
 from risk.bundle import Bundle
 from risk.claim import Claim, facts, microseconds
 from risk.features import Calculator, Facts, FeatureSet, Value
@@ -67,7 +65,7 @@ class Decider:
         raw = score = None
         if bundle is not None and values is not None:
             raw = bundle.raw_one(bundle.encode(values))
-            score = float(bundle.calibrate(np.array([raw]))[0])
+            score = bundle.calibrate_one(raw)
         threshold = bundle.threshold if bundle is not None else None
         gates = (
             *doubts,

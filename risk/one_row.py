@@ -12,11 +12,11 @@ import numpy as np
 from lightgbm.basic import _LIB, _safe_call  # type: ignore[attr-defined]  # no public name
 from numpy.typing import NDArray
 
-_RAW_SCORE, _FLOAT64 = 1, 1
+_RAW_SCORE, _CONTRIBUTIONS, _FLOAT64 = 1, 3, 1
 
 
 class OneRow:
-    """Raw scores of single rows; each thread prepares its own call."""
+    """Raw scores and contributions of single rows; each thread prepares its own calls."""
 
     def __init__(self, booster: lightgbm.Booster) -> None:
         self._booster = booster
@@ -25,32 +25,38 @@ class OneRow:
 
     def raw(self, row: NDArray[np.float64]) -> float:
         """Log-odds of one row of shape (1, features), contiguous doubles."""
-        value, length = ctypes.c_double(), ctypes.c_int64()
-        data = ctypes.c_void_p(row.ctypes.data)
+        return float(self._call(_RAW_SCORE, 1, row)[0])
+
+    def contributions(self, row: NDArray[np.float64]) -> NDArray[np.float64]:
+        """What each feature of one row adds to its raw score, and last the base value: shape (features + 1,)."""
+        return self._call(_CONTRIBUTIONS, self._columns + 1, row)
+
+    def _call(self, kind: int, length: int, row: NDArray[np.float64]) -> NDArray[np.float64]:
+        if row.shape != (1, self._columns):
+            raise ValueError(f"one row of {self._columns} features is expected, not {row.shape}")
+        prepared: dict[int, _Handle] | None = getattr(self._local, "prepared", None)
+        if prepared is None:
+            prepared = self._local.prepared = {}
+        handle = prepared.get(kind) or prepared.setdefault(kind, _Handle(self._booster, self._columns, kind))
+        found, written = np.empty(length), ctypes.c_int64()
         status = _LIB.LGBM_BoosterPredictForMatSingleRowFast(
-            self._prepared(), data, ctypes.byref(length), ctypes.byref(value)
+            handle.pointer, ctypes.c_void_p(row.ctypes.data), ctypes.byref(written), ctypes.c_void_p(found.ctypes.data)
         )
         _safe_call(status)
-        return value.value
-
-    def _prepared(self) -> ctypes.c_void_p:
-        handle: _Handle | None = getattr(self._local, "handle", None)
-        if handle is None:
-            handle = self._local.handle = _Handle(self._booster, self._columns)
-        return handle.pointer
+        return found
 
 
 class _Handle:
     """A prepared call, given back when its thread or its model ends."""
 
-    def __init__(self, booster: lightgbm.Booster, columns: int) -> None:
+    def __init__(self, booster: lightgbm.Booster, columns: int, kind: int) -> None:
         self.pointer = ctypes.c_void_p()
         # The call reads the model's trees: the model has to live as long as this.
         self._booster = booster
         _safe_call(
             _LIB.LGBM_BoosterPredictForMatSingleRowFastInit(
                 booster._handle,  # noqa: SLF001 - the library offers the C call, but no Python name for it
-                ctypes.c_int(_RAW_SCORE),
+                ctypes.c_int(kind),
                 ctypes.c_int(0),
                 ctypes.c_int(-1),
                 ctypes.c_int(_FLOAT64),

@@ -112,7 +112,7 @@ class Explainer:
 
         A group all of whose features are missing is not named: nothing was seen that a sentence could speak of.
         """
-        added = self._bundle.contributions(self._bundle.encode(values))[0] * self._slope
+        added = self._bundle.contributions_one(self._bundle.encode(values)) * self._slope
         contributions: list[float] = added.tolist()
         weighed = [(sum(contributions[index] for index in members), group, members) for group, members in self._groups]
         told = [

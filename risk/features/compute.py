@@ -43,15 +43,20 @@ def _windowed(
     feature: Windowed, top: int, bottom: tuple[int, ...]
 ) -> Callable[[Sequence[int | None], int], float | int | None]:
     def total(row: Sequence[int | None], as_of: int) -> int:
-        return max(row[top] or 0, 0)
+        found = row[top]
+        return found if found is not None and found > 0 else 0
 
     def hours_since(row: Sequence[int | None], as_of: int) -> float | None:
         moment = row[top]
         return None if moment is None else float(as_of - moment) / HOUR
 
     def ratio(row: Sequence[int | None], as_of: int) -> float | None:
-        below = sum(max(row[index] or 0, 0) for index in bottom)
-        return float(max(row[top] or 0, 0)) / float(below) if below > 0 else None
+        below = 0
+        for index in bottom:
+            part = row[index]
+            if part is not None and part > 0:
+                below += part
+        return float(total(row, as_of)) / float(below) if below else None
 
     def largest(row: Sequence[int | None], as_of: int) -> int | None:
         return row[top]

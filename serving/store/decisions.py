@@ -6,7 +6,7 @@ from typing import Any
 
 import psycopg
 
-from risk.claim import Claim, facts, parties
+from risk.claim import Claim, parties
 from risk.decision import Past
 from risk.errors import Unavailable
 from risk.features import FeatureSet
@@ -89,11 +89,10 @@ class Decisions:
         False where the claim has a decision already; then nothing is written. Raises OrderSpent where the order cannot
         bear the approval any more, Stale where it came too late, Unavailable where it could not be written down.
         """
-        known = facts(claim)
         parameters = {
             **vars(record),
             **{f"{party}_id": value for party, value in parties(claim).items()},
-            **{m.name: m.of_claim(claim.amount, known["reason"], known["remedy"]) for m in self._measures},
+            **{m.name: m.of_claim(claim.amount, claim.reason, claim.remedy) for m in self._measures},
             "order_id": claim.order.order_id,
             "amount": claim.amount,
             "currency": claim.currency,

@@ -178,5 +178,10 @@ def test_calibration_is_monotone_and_stays_a_probability(bundle: Bundle, raw: fl
     assert 0.0 <= lower <= upper <= 1.0
 
 
+def test_one_score_is_calibrated_to_the_bits_of_many(bundle: Bundle) -> None:
+    raws = np.concatenate([np.random.default_rng(5).normal(-2, 3, 4000), [-1e308, -800.0, 0.0, 800.0, 1e308]])
+    assert [bundle.calibrate_one(raw) for raw in raws.tolist()] == bundle.calibrate(raws).tolist()
+
+
 def test_the_same_model_and_day_give_the_same_version(tmp_path: Path) -> None:
     assert small_bundle(tmp_path / "a", seed=3) == small_bundle(tmp_path / "b", seed=3)
