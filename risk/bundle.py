@@ -12,6 +12,7 @@ import math
 import os
 import secrets
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -28,6 +29,8 @@ from risk.one_row import OneRow
 
 MODEL, MANIFEST, SIGNATURE = "model.txt", "manifest.json", "manifest.sig"
 FORMAT = 1
+SHORTEST_KEY = 32
+"""Bytes of a key that is taken."""
 _KEY_FILE = Path(__file__).resolve().parent.parent / "var" / "bundle.key"
 
 
@@ -37,17 +40,34 @@ def signing_key(*, create: bool = False) -> bytes:
     `create` makes the file where there is none, readable by its owner only. Raises BundleError without a key.
     """
     if value := os.environ.get("BUNDLE_KEY"):
-        return value.encode()
+        return _long_enough(value.encode(), "BUNDLE_KEY")
     file = Path(os.environ.get("BUNDLE_KEY_FILE", _KEY_FILE))
     if not file.exists() and create:
-        file.parent.mkdir(parents=True, exist_ok=True)
-        descriptor = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-        with os.fdopen(descriptor, "w") as handle:
-            handle.write(secrets.token_hex(32))
+        _make_key(file)
     try:
-        return file.read_bytes().strip()
+        return _long_enough(file.read_bytes().strip(), str(file))
     except OSError as error:
         raise BundleError(f"no key to check bundles with: set BUNDLE_KEY, or BUNDLE_KEY_FILE to a readable file ({error})") from error
+
+
+def _long_enough(key: bytes, where: str) -> bytes:
+    if len(key) < SHORTEST_KEY:
+        raise BundleError(f"the key in {where} has {len(key)} bytes: at least {SHORTEST_KEY} are needed to vouch for a bundle")
+    return key
+
+
+def _make_key(file: Path) -> None:
+    """Whole or not at all: half a key, left by a full disk, would be taken for one."""
+    file.parent.mkdir(parents=True, exist_ok=True)
+    partial = file.with_name(f"{file.name}.{secrets.token_hex(4)}")
+    descriptor = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    try:
+        with os.fdopen(descriptor, "w") as handle:
+            handle.write(secrets.token_hex(32))
+        with suppress(FileExistsError):  # Somebody else was faster: theirs counts.
+            os.link(partial, file)
+    finally:
+        partial.unlink()
 
 
 @dataclass(frozen=True, eq=False)

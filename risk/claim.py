@@ -39,10 +39,12 @@ def _plausible(moment: datetime) -> datetime:
     return moment
 
 
-# Control characters have no place in an id, and PostgreSQL cannot store the zero byte in any text.
-Id = Annotated[str, StringConstraints(min_length=1, max_length=128, pattern=r"^[^\x00-\x1f\x7f]+$")]
+# Control characters, and those that turn the direction of what follows, have no place in an id: it is read in logs and
+# lists. PostgreSQL cannot store the zero byte in any text.
+PLAIN = r"^[^\x00-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069]+$"
+Id = Annotated[str, StringConstraints(min_length=1, max_length=128, pattern=PLAIN)]
 Text = Annotated[str, StringConstraints(max_length=4000, pattern=r"^[^\x00]*$")]
-Word = Annotated[str, StringConstraints(min_length=1, max_length=128, pattern=r"^[^\x00-\x1f\x7f]+$")]
+Word = Annotated[str, StringConstraints(min_length=1, max_length=128, pattern=PLAIN)]
 Money = Annotated[int, Field(ge=0, le=MAX_MONEY, description="Minor units, without a decimal point: 149000 is 1,490.00.")]
 Currency = Annotated[str, StringConstraints(pattern=r"^[A-Z]{3}$")]
 Category = Annotated[str, StringConstraints(max_length=128, pattern=r"^[a-z0-9_]+(\.[a-z0-9_]+)*$")]
@@ -85,7 +87,7 @@ class Merchant(Value):
     """Who sold it."""
 
     merchant_id: Id
-    guarantees: tuple[Guarantee, ...] = Field(default=(), max_length=32, description="Guarantees opted in to.")
+    guarantees: list[Guarantee] = Field(default=[], max_length=32, description="Guarantees opted in to.")
 
 
 class Order(Value):
@@ -94,7 +96,9 @@ class Order(Value):
     order_id: Id
     paid_at: Moment
     paid_amount: Money
-    refunded_amount: Money | None = Field(default=None, description="Refunded before this claim.")
+    refunded_amount: Money | None = Field(
+        default=None, description="Everything that was refunded for the order before this claim, what this service approved included."
+    )
     shipped_at: Moment | None = None
     promised_by: Moment | None = None
     delivered_at: Moment | None = Field(default=None, description="Sign-for.")
@@ -113,7 +117,7 @@ class Item(Value):
     category: Category = Field(description="A dotted path: `food.fresh.fruit`.")
     quantity: Annotated[int, Field(ge=1, le=1_000_000)] | None = None
     unit_price: Money | None = None
-    guarantees: tuple[Guarantee, ...] = Field(default=(), max_length=32, description="Promised at purchase.")
+    guarantees: list[Guarantee] = Field(default=[], max_length=32, description="Promised at purchase.")
     opened: bool | None = None
     no_return_confirmed: bool | None = None
 
@@ -150,12 +154,13 @@ class Claim(Value):
     buyer: Buyer
     merchant: Merchant
     order: Order
-    items: tuple[Item, ...] = Field(min_length=1, max_length=100)
+    # Lists, not tuples: pydantic stops at the first member too many of a list, and reads a tuple to its end.
+    items: list[Item] = Field(min_length=1, max_length=100)
     device: Device | None = None
     extra: Annotated[dict[SignalName, Signal], AfterValidator(_in_order)] = Field(
         default_factory=dict, max_length=64, json_schema_extra={"additionalProperties": False}
     )
-    evidence: tuple[Evidence, ...] = Field(default=(), max_length=50)
+    evidence: list[Evidence] = Field(default=[], max_length=50)
 
 
 def principal_item(claim: Claim) -> Item:
@@ -198,6 +203,9 @@ def facts(claim: Claim) -> dict[str, Any]:
         "category": item.category,
         "description": claim.description,
         "tracking_number": order.tracking_number,
+        "currency": claim.currency,
+        "buyer_id": buyer.buyer_id,
+        "merchant_id": claim.merchant.merchant_id,
     }
 
 

@@ -10,19 +10,20 @@ from typing import Literal
 from risk.bundle import Bundle
 from risk.claim import Claim, facts, microseconds
 from risk.features import Calculator, Facts, FeatureSet, Value
-from risk.gates import Gate, GateRules, all_gates, first_failed, left_of_order
+from risk.gates import Gate, GateRules, all_gates, first_failed
+from risk.order import UNKNOWN, OrderAccount
 
 
 @dataclass(frozen=True)
 class Past:
     """What the store knows as of the moment of the decision.
 
-    `aggregates` stand in the order of `FeatureSet.aggregates`; None when they could not be read. `approved` is what was
-    already approved at once for the same order.
+    `aggregates` stand in the order of `FeatureSet.aggregates`; None when they could not be read. `order` is what is known
+    of the claim's order.
     """
 
     aggregates: Sequence[int | None] | None
-    approved: int = 0
+    order: OrderAccount = UNKNOWN
 
 
 @dataclass(frozen=True)
@@ -69,7 +70,7 @@ class Decider:
         threshold = bundle.threshold if bundle is not None else None
         gates = (
             *doubts,
-            *all_gates(known, approved=past.approved, score=score, threshold=threshold, now=moment, rules=self.rules),
+            *all_gates(known, order=past.order, score=score, threshold=threshold, now=moment, rules=self.rules),
         )
         decision: Literal["approve", "review"] = "approve" if first_failed(gates) is None else "review"
         return Decision(
@@ -80,7 +81,7 @@ class Decider:
             score=score,
             threshold=threshold,
             model_version=bundle.version if bundle is not None else None,
-            left=left_of_order(known, past.approved),
+            left=past.order.left(known),
             audit=self._draw(claim) if decision == "approve" else Audit(selected=False, probability=0.0),
         )
 
@@ -94,7 +95,7 @@ class Decider:
 
     def _draw(self, claim: Claim) -> Audit:
         """A draw from the claim's id alone: a repeat draws the same, and nobody without the secret can foresee it."""
-        probability = min(1.0, self.rules.audit_rate * claim.amount / self.rules.largest)
+        probability = min(1.0, self.rules.audit_rate * claim.amount / self.rules.largest_in(claim.currency))
         digest = hmac.new(self._secret, claim.claim_id.encode(), hashlib.sha256).digest()
         uniform = int.from_bytes(digest[:8], "big") / 2**64
         return Audit(selected=uniform < probability, probability=probability)

@@ -10,12 +10,15 @@ from typing import Any
 from risk.errors import Problem, SettingError
 from risk.features import Facts
 from risk.features.definition import NUMBERS, TEXTS, TIMES
+from risk.order import OrderAccount
 from risk.vocabulary import REASONS
 
 CLOCK_SKEW = 5 * 60 * 1_000_000
 """How far the caller's clock may be ahead of ours (microseconds)."""
 _COLUMNS = {"photo": "photo_count", "video": "video_count", "certificate": "certificate_count",
             "parcel_scan": "scan_count", "chat": "chat_count"}  # fmt: skip
+_ALWAYS = frozenset(("submitted_at", "reason", "remedy", "amount", "paid_at", "paid_amount", "category", "item_count"))
+"""Facts without which a claim is refused at the edge."""
 _ORDERED = (
     ("shipped_at", "paid_at"),
     ("delivered_at", "shipped_at"),
@@ -43,8 +46,14 @@ class GateRules:
 
     version: str
     needs: Mapping[str, tuple[tuple[str, ...], ...]]
+    contradicts: Mapping[str, tuple[str, ...]]
     audit_rate: float
-    largest: int
+    largest: Mapping[str, int]
+    """The most that may be approved at once, by currency."""
+
+    def largest_in(self, currency: str | None) -> int:
+        """The most in a currency, 0 in one without a rule; the least of all where a history does not say which."""
+        return min(self.largest.values()) if currency is None else self.largest.get(currency, 0)
 
 
 @lru_cache(maxsize=1)
@@ -56,7 +65,7 @@ def load_rules() -> GateRules:
 def parse_rules(text: str) -> GateRules:
     """Read gate rules; a SettingError names every line that does not hold together."""
     data: dict[str, Any] = tomllib.loads(text)
-    audit = data.get("audit", {})
+    audit, largest, contradicts = data.get("audit", {}), data.get("largest", {}), data.get("contradicts", {})
     problems = [Problem(f"needs.{reason}", "no such reason") for reason in data["needs"] if reason not in REASONS]
     problems += [Problem(f"needs.{reason}", "no rule") for reason in REASONS if reason not in data["needs"]]
     known = {*_COLUMNS, *TIMES, *NUMBERS, *TEXTS}
@@ -65,14 +74,29 @@ def parse_rules(text: str) -> GateRules:
         for reason, lists in data["needs"].items()
         for name in {name for choices in lists for name in choices} - known
     ]
+    problems += [
+        Problem(f"needs.{reason}", f"every claim has {name}: the list asks for nothing")
+        for reason, lists in data["needs"].items()
+        for name in {name for choices in lists for name in choices} & _ALWAYS
+    ]
+    problems += [Problem(f"contradicts.{reason}", "no such reason") for reason in contradicts if reason not in REASONS]
+    problems += [
+        Problem(f"contradicts.{reason}", f"no such time: {name}")
+        for reason, names in contradicts.items()
+        for name in {*names} - {*TIMES}
+    ]
     if not 0 < audit.get("rate", 0) <= 1:
         problems.append(Problem("audit.rate", "a share between 0 and 1 is expected"))
-    if audit.get("largest", 0) <= 0:
-        problems.append(Problem("audit.largest", "a positive amount is expected"))
+    if not largest:
+        problems.append(Problem("largest", "at least one currency is expected"))
+    problems += [
+        Problem(f"largest.{currency}", "a positive amount is expected") for currency, most in largest.items() if most <= 0
+    ]
     if problems:
         raise SettingError(problems)
     needs = {reason: tuple(tuple(choices) for choices in lists) for reason, lists in data["needs"].items()}
-    return GateRules(data["version"], needs, float(audit["rate"]), int(audit["largest"]))
+    against = {reason: tuple(names) for reason, names in contradicts.items()}
+    return GateRules(data["version"], needs, against, float(audit["rate"]), largest)
 
 
 def missing_facts(facts: Facts, rules: GateRules) -> list[str]:
@@ -83,13 +107,15 @@ def missing_facts(facts: Facts, rules: GateRules) -> list[str]:
     return [" or ".join(choices) for choices in needs if not any(facts[_COLUMNS.get(name, name)] for name in choices)]
 
 
-def contradictions(facts: Facts, now: int) -> list[str]:
+def contradictions(facts: Facts, rules: GateRules, now: int) -> list[str]:
     """Facts of the claim that cannot all be true."""
     found = [
         f"{later} before {earlier}"
         for later, earlier in _ORDERED
         if facts[later] is not None and facts[earlier] is not None and facts[later] < facts[earlier]
     ]
+    against = rules.contradicts.get(facts["reason"], ())
+    found += [f"{facts['reason']} with {name}" for name in against if facts[name] is not None]
     if facts["submitted_at"] > now + CLOCK_SKEW:
         found.append("submitted_at is in the future")
     if facts["amount"] > (facts["paid_amount"] or 0):
@@ -99,9 +125,16 @@ def contradictions(facts: Facts, now: int) -> list[str]:
 
 def facts_gate(facts: Facts, rules: GateRules, now: int) -> Gate:
     """Every required fact is there and none contradicts another."""
-    wrong, missing = contradictions(facts, now), missing_facts(facts, rules)
+    wrong, missing = contradictions(facts, rules, now), missing_facts(facts, rules)
     parts = [f"contradictory: {'; '.join(wrong)}"] * bool(wrong) + [f"missing: {'; '.join(missing)}"] * bool(missing)
     return Gate("facts", not parts, ". ".join(parts) or "all required facts are present and agree")
+
+
+def order_gate(facts: Facts, order: OrderAccount) -> Gate:
+    """What the claim says of its order agrees with what is known of it."""
+    differing = order.differing(facts)
+    said = f"the order is known with another {', '.join(differing)}" if differing else "nothing known of the order contradicts the claim"
+    return Gate("order", not differing, said)
 
 
 def amount_gate(amount: int, left: int, largest: int) -> Gate:
@@ -121,27 +154,15 @@ def score_gate(score: float | None, threshold: float | None) -> Gate:
 
 
 def all_gates(
-    facts: Facts, *, approved: int, score: float | None, threshold: float | None, now: int, rules: GateRules
+    facts: Facts, *, order: OrderAccount, score: float | None, threshold: float | None, now: int, rules: GateRules
 ) -> tuple[Gate, ...]:
-    """Every gate in its fixed order; the same for one live claim and for a replayed history.
-
-    `approved` is what was approved at once before for the same order (minor units).
-    """
+    """Every gate in its fixed order; the same for one live claim and for a replayed history."""
     return (
         facts_gate(facts, rules, now),
-        amount_gate(facts["amount"], left_of_order(facts, approved), rules.largest),
+        order_gate(facts, order),
+        amount_gate(facts["amount"], order.left(facts), rules.largest_in(facts["currency"])),
         score_gate(score, threshold),
     )
-
-
-def left_of_order(facts: Facts, approved: int) -> int:
-    """What is left of the order (minor units).
-
-    Where the caller's refunded amount equals what we approved, they are the same money; where they differ, nobody can
-    tell how far they overlap, and both count.
-    """
-    refunded = facts["refunded_amount"] or 0
-    return int((facts["paid_amount"] or 0) - approved - (0 if refunded == approved else refunded))
 
 
 def first_failed(gates: Sequence[Gate]) -> Gate | None:

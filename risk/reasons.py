@@ -110,7 +110,8 @@ class Explainer:
     def explain(self, values: Sequence[Value]) -> tuple[Reason, ...]:
         """The reasons of one claim from its frozen feature values, most weighty first.
 
-        A group all of whose features are missing is not named: nothing was seen that a sentence could speak of.
+        A group is not named where all that moved the score its way was missing: nothing was seen that a sentence could
+        speak of.
         """
         added = self._bundle.contributions_one(self._bundle.encode(values)) * self._slope
         contributions: list[float] = added.tolist()
@@ -118,7 +119,8 @@ class Explainer:
         told = [
             part
             for part in weighed
-            if abs(part[0]) >= SMALLEST and any(values[index] is not None for index in part[2])
+            if abs(part[0]) >= SMALLEST
+            and any(contributions[index] * part[0] > 0 and values[index] is not None for index in part[2])
         ]
         told.sort(key=lambda part: -abs(part[0]))
         return tuple(self._reason(*part, contributions, values) for part in told[:MOST])

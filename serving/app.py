@@ -1,6 +1,7 @@
 """The Flask application: `create_app` builds everything from settings."""
 
-from flask import Flask, Response
+from flask import Flask, Response, request
+from werkzeug.exceptions import NotFound
 
 from serving import logs, metrics
 from serving.api import problems
@@ -27,6 +28,12 @@ def create_app(parts: Components | None = None) -> Flask:
     app.register_blueprint(api)
     app.register_blueprint(health)
     problems.register(app)
+
+    @app.before_request
+    def plain_path() -> None:
+        # A rule of a proxy in front for "/metrics" would let "//metrics" through.
+        if request.environ["PATH_INFO"].startswith("//"):
+            raise NotFound
 
     @app.after_request
     def finish(response: Response) -> Response:

@@ -1,10 +1,14 @@
 """The bundle that decides: loaded, checked, and swapped when another one is promoted, without a restart."""
 
 import threading
+import time
 from pathlib import Path
 
 from risk.bundle import MANIFEST, SIGNATURE, Bundle, signing_key
 from risk.errors import BundleError
+
+RETRY_SECONDS = 2.0
+"""How soon a bundle that could not be loaded is tried again although nothing about it changed."""
 
 
 class Champion:
@@ -17,6 +21,7 @@ class Champion:
         self._path = path
         self._lock = threading.Lock()
         self._seen: object = None
+        self._next_try = 0.0
         self._current: tuple[Bundle | None, str] = (None, "no bundle has been loaded yet")
         self.refresh()
 
@@ -28,13 +33,14 @@ class Champion:
         """Load the bundle anew if its files changed."""
         with self._lock:
             seen = self._trace()
-            if seen == self._seen:
+            if seen == self._seen and (self._current[0] is not None or time.monotonic() < self._next_try):
                 return
             try:
                 bundle = Bundle.load(self._path.resolve(), signing_key())
                 self._current = (bundle, bundle.version)
             except (BundleError, OSError, KeyError, TypeError, ValueError) as error:
-                self._current = (None, str(error))
+                # The files alone may not be at fault: a key that is away, too many open files.
+                self._current, self._next_try = (None, str(error)), time.monotonic() + RETRY_SECONDS
             self._seen = seen
 
     def kept(self, version: str) -> Bundle | None:
@@ -44,7 +50,7 @@ class Champion:
             return bundle
         try:
             return Bundle.load(self._path.parent / "versions" / version, signing_key())
-        except (BundleError, OSError):
+        except (BundleError, OSError, KeyError, TypeError, ValueError):
             return None
 
     def _trace(self) -> object:

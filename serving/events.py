@@ -93,4 +93,4 @@ Event = Annotated[
 class EventBatch(Value):
     """Up to a thousand events, recorded all or none."""
 
-    events: tuple[Event, ...] = Field(min_length=1, max_length=1000)
+    events: list[Event] = Field(min_length=1, max_length=1000)

@@ -108,14 +108,14 @@ class ClaimService:
         except Exception as error:
             log.exception("score_failed", claim_id=case.claim.claim_id, error=str(error))
             doubt = Gate("bundle", False, f"the score could not be computed: {type(error).__name__}")
-            unknown = Past(aggregates=None, approved=case.past.approved)
+            unknown = Past(aggregates=None, order=case.past.order)
             return self.decider.decide(case.claim, unknown, case.bundle, case.now, doubts=(doubt, *case.preceding[1:]))
 
     def _write(self, case: _Case, decision: Decision, steps: metrics.Steps) -> str | None:
         """The answer once it is durable; None where another request decided this claim first."""
         reasons: tuple[Reason, ...] = ()
         if decision.decision == "review" and case.bundle is not None and decision.values is not None:
-            reasons = explain(case.bundle, decision.values)
+            reasons = self._reasons(case.claim.claim_id, case.bundle, decision.values)
             steps.done("explain")
         record = self._record(case, decision, reasons)
         steps.done("record")
@@ -126,11 +126,19 @@ class ClaimService:
         self._tell(record, decision)
         return record.answer
 
+    def _reasons(self, claim_id: str, bundle: Bundle, values: Sequence[Value]) -> tuple[Reason, ...]:
+        """Why; none where that cannot be worked out, which must not keep a claim from its reviewer."""
+        try:
+            return explain(bundle, values)
+        except Exception as error:
+            log.exception("explanation_failed", claim_id=claim_id, error=str(error))
+            return ()
+
     def _record(self, case: _Case, decision: Decision, reasons: tuple[Reason, ...]) -> Record:
         kind = "review" if decision.decision == "review" else "audit" if decision.audit.selected else None
         # In order of time: an index grows at its end for less than in the middle.
         case_id = f"case_{microseconds(case.now):014x}{secrets.token_hex(5)}" if kind else None
-        decided_at, policy, used = microseconds(case.now), self.decider.rules.version, case.past.approved
+        decided_at, policy, used = microseconds(case.now), self.decider.rules.version, case.past.order.approved
         answer = decision_part(
             case.claim, decision, reasons, decided_at=decided_at, case_id=case_id, policy=policy, used=used
         )
@@ -153,7 +161,6 @@ class ClaimService:
             code_version=__version__,
             audit_selected=decision.audit.selected,
             audit_probability=decision.audit.probability,
-            most=decision.left + used,
             case_id=case_id,
             case_kind=kind,
         )

@@ -35,7 +35,7 @@ from serving.store.database import Database
 from serving.store.keys import SCOPES, Keys
 
 ROOT = Path(__file__).resolve().parent.parent
-BUNDLE_KEY = "a key for tests only"
+BUNDLE_KEY = "a key for tests only, of thirty-two bytes and more"
 THRESHOLD = 0.4
 SIGNAL = "x_trust"
 CATEGORIES = {
@@ -95,6 +95,17 @@ def merged(base: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any
         both = isinstance(value, Mapping) and isinstance(result.get(name), Mapping)
         result[name] = merged(result[name], value) if both else value
     return result
+
+
+def a_purchase() -> dict[str, Any]:
+    """The parts of a claim that say which order it is about, to make several claims on one order."""
+    claim = a_claim()
+    return {part: claim[part] for part in ("buyer", "merchant", "order")}
+
+
+def failed(decision: Mapping[str, Any]) -> list[str]:
+    """The gates that sent a claim to a person."""
+    return [gate["gate"] for gate in decision["gates"] if not gate["passed"]]
 
 
 def a_label(claim_id: str, label: str = "abuse", **changes: Any) -> dict[str, Any]:

@@ -1,7 +1,6 @@
 """`score`: what the service would have answered, claim for claim, over a stretch of history."""
 
 import argparse
-from collections import defaultdict
 from pathlib import Path
 
 import pandas as pd
@@ -11,6 +10,7 @@ from ibis import _
 from risk.bundle import Bundle, signing_key
 from risk.features.definition import NUMBERS, TEXTS, TIMES
 from risk.gates import all_gates, first_failed, load_rules
+from risk.order import UNKNOWN, OrderAccount
 from training.arguments import add_history, add_moment
 from training.dataset import rows_until, scored_claims
 from training.history import History, open_history
@@ -41,20 +41,18 @@ def decided_claims(history: History, bundle: Bundle, start: int, end: int) -> pd
     """claim_id, submitted_at, score, decision of each claim submitted in [start, end) (microseconds)."""
     scored = scored_claims(history, bundle, start, end)[["claim_id", "submitted_at", "score"]]
     facts = _facts(history, rows_until(history, start), rows_until(history, end))
-    rules, approved = load_rules(), defaultdict[str, int](int)
+    rules, orders = load_rules(), dict[str | None, OrderAccount]()
     decisions = []
     for row, score in zip(facts.to_pylist(), scored["score"].tolist(), strict=True):
-        order = row["order_id"]
-        gates = all_gates(
-            row, approved=approved[order], score=score, threshold=bundle.threshold, now=row["as_of"], rules=rules
-        )
-        decision = "approve" if first_failed(gates) is None else "review"
-        if decision == "approve" and order is not None:
-            approved[order] += row["amount"]
-        decisions.append(decision)
+        order = orders.get(row["order_id"], UNKNOWN)
+        gates = all_gates(row, order=order, score=score, threshold=bundle.threshold, now=row["as_of"], rules=rules)
+        approved = first_failed(gates) is None
+        if row["order_id"] is not None:
+            orders[row["order_id"]] = order.after(row, approved=approved)
+        decisions.append("approve" if approved else "review")
     return scored.assign(decision=decisions)
 
 
 def _facts(history: History, first: int, last: int) -> pa.Table:
     claims = history.claims.filter((_.row >= first) & (_.row < last)).order_by("row")
-    return claims.select("order_id", "as_of", *TIMES, *NUMBERS, *TEXTS).to_pyarrow()
+    return claims.select("order_id", "buyer_id", "merchant_id", "currency", "as_of", *TIMES, *NUMBERS, *TEXTS).to_pyarrow()

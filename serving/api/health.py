@@ -6,6 +6,7 @@ from importlib import resources
 from pathlib import Path
 
 import psycopg
+import structlog
 from flask import Blueprint, Response, send_from_directory
 from prometheus_client import CONTENT_TYPE_LATEST, REGISTRY, CollectorRegistry, generate_latest
 from prometheus_client.multiprocess import MultiProcessCollector
@@ -17,6 +18,7 @@ from serving.components import components
 from serving.store.migrate import newest
 from serving.store.totals import DATABASE_NOW, STALEST
 
+log = structlog.get_logger()
 health = Blueprint("health", __name__)
 _SWAGGER = Path(str(resources.files("flask_openapi3_swagger"))) / "templates" / "swagger"
 
@@ -39,7 +41,9 @@ def _missing() -> dict[str, str]:
     parts, missing = components(), {}
     bundle, version = parts.champion.current()
     if bundle is None:
-        missing["bundle"] = version
+        # Anybody may ask, but paths and addresses are told on this very machine only.
+        log.warning("not_ready", bundle=version)
+        missing["bundle"] = version if from_loopback() else "no sound bundle is loaded; the service's log says why"
     try:
         row = parts.database.run(
             lambda connection: connection.execute(
@@ -47,7 +51,8 @@ def _missing() -> dict[str, str]:
             ).fetchone()
         )
     except (Unavailable, psycopg.Error) as error:
-        return {**missing, "database": str(error)}
+        log.warning("not_ready", database=str(error))
+        return {**missing, "database": str(error) if from_loopback() else "the database does not answer"}
     assert row is not None
     if row[0] != newest():
         missing["schema"] = f"the database has revision {row[0]}, this code needs {newest()}: run `python -m serving migrate`"

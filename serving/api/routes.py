@@ -5,6 +5,7 @@ from http import HTTPStatus
 from typing import TypeVar
 
 import psycopg
+import structlog
 from flask import Blueprint, Response, request
 from pydantic import BaseModel, Field
 from werkzeug.exceptions import BadRequest, NotFound, RequestEntityTooLarge, UnsupportedMediaType
@@ -19,8 +20,9 @@ from serving.components import components
 from serving.events import EventBatch
 from serving.service import Conflict
 
+log = structlog.get_logger()
 api = Blueprint("claims", __name__)
-BATCH_BYTES = 32 * 1024 * 1024
+BATCH_BYTES = 8 * 1024 * 1024
 MAX_ID = 128
 Model = TypeVar("Model", bound=BaseModel)
 
@@ -28,7 +30,7 @@ Model = TypeVar("Model", bound=BaseModel)
 class ClaimBatch(Value):
     """Up to a thousand claims, each decided on its own, answered in order."""
 
-    claims: tuple[Claim, ...] = Field(min_length=1, max_length=1000)
+    claims: list[Claim] = Field(min_length=1, max_length=1000)
 
 
 class OpaqueId(BaseConverter):
@@ -78,6 +80,10 @@ def _batch_answer(claim: Claim) -> str:
     except (Unavailable, psycopg.Error):
         detail = f"no decision was written down; send this claim again in {RETRY_AFTER_SECONDS} s"
         return json.dumps(problem_part(HTTPStatus.SERVICE_UNAVAILABLE, detail))
+    except Exception as error:
+        # Claims before this one are decided: their answers must not be lost with it.
+        log.exception("unexpected", claim_id=claim.claim_id, error=str(error))
+        return json.dumps(problem_part(HTTPStatus.INTERNAL_SERVER_ERROR, "something went wrong on our side; nothing was approved"))
 
 
 @api.get("/v1/claims/<opaque_id:claim_id>")

@@ -36,8 +36,6 @@ class Record:
     code_version: str
     audit_selected: bool
     audit_probability: float
-    most: int
-    """What may be approved in all for the order (minor units)."""
     case_id: str | None
     case_kind: str | None
 
@@ -75,8 +73,7 @@ class Decisions:
         Raises Unavailable where the database is away, psycopg.Error where only this look-up failed.
         """
         parameters = self._lookup.parameters(parties(claim), now, claim.claim_id, claim.order.order_id)
-        decided, approved, aggregates = self._lookup.read(self._database.fetch(self._statement, parameters))
-        return decided, Past(aggregates=aggregates, approved=approved)
+        return self._lookup.read(self._database.fetch(self._statement, parameters))
 
     def stored(self, claim_id: str) -> Stored | None:
         """The earlier decision of a claim."""
@@ -96,6 +93,8 @@ class Decisions:
             "order_id": claim.order.order_id,
             "amount": claim.amount,
             "currency": claim.currency,
+            "paid": claim.order.paid_amount,
+            "refunded": claim.order.refunded_amount or 0,
         }
         try:
             written, fresh = self._database.fetch(self._insert, [parameters[name] for name in self._order])
@@ -145,10 +144,28 @@ def _insert_statement(features: FeatureSet, stalest: int) -> str:
           INSERT INTO past (known_at, event, {", ".join(past)})
           SELECT {values(["decided_at"])}, 'c', {values(past)} FROM written
         ), reserved AS (
-          INSERT INTO order_approval (order_id, approved, most)
-          SELECT {values(["order_id", "amount", "most"])} FROM written WHERE {values(["decision"])} = 'approve'
-          ON CONFLICT (order_id) DO UPDATE
-          SET approved = order_approval.approved + EXCLUDED.approved, most = EXCLUDED.most
+          INSERT INTO order_account AS known (order_id, approved, waiting, elsewhere, paid, currency, buyer_id, merchant_id)
+          SELECT {values(["order_id"])},
+            CASE {values(["decision"])} WHEN 'approve' THEN {values(["amount"])} ELSE 0 END,
+            CASE {values(["decision"])} WHEN 'approve' THEN 0 ELSE {values(["amount"])} END,
+            {values(["refunded", "paid", "currency", "buyer_id", "merchant_id"])}
+          FROM written
+          -- What `OrderAccount.after` says, on what the row holds by now. An approval that it cannot bear any more
+          -- breaks the check of the column, and with it the whole decision.
+          ON CONFLICT (order_id) DO UPDATE SET
+            approved = CASE
+              WHEN EXCLUDED.approved = 0 THEN known.approved
+              WHEN known.approved + EXCLUDED.approved + known.waiting
+                + greatest(known.elsewhere, known.told, EXCLUDED.elsewhere - known.approved)
+                <= least(known.paid, EXCLUDED.paid) THEN known.approved + EXCLUDED.approved
+              ELSE -1
+            END,
+            waiting = known.waiting + EXCLUDED.waiting,
+            elsewhere = greatest(known.elsewhere, EXCLUDED.elsewhere - known.approved),
+            paid = CASE WHEN known.confirmed THEN known.paid ELSE least(known.paid, EXCLUDED.paid) END,
+            currency = coalesce(known.currency, EXCLUDED.currency),
+            buyer_id = coalesce(known.buyer_id, EXCLUDED.buyer_id),
+            merchant_id = coalesce(known.merchant_id, EXCLUDED.merchant_id)
         ), opened AS (
           INSERT INTO review_case (case_id, claim_id, kind, opened_at)
           SELECT {values(["case_id"])}, claim_id, {values(["case_kind", "decided_at"])} FROM written
@@ -165,7 +182,7 @@ _COLUMNS = (
     "audit_selected", "audit_probability",
 )  # fmt: skip
 _TYPES = (
-    {name: "bigint" for name in ("decided_at", "amount", "most")}
+    {name: "bigint" for name in ("decided_at", "amount", "paid", "refunded")}
     | {name: "float8" for name in ("raw", "score", "threshold", "audit_probability")}
     | {"digest": "bytea", "audit_selected": "boolean"}
 )

@@ -9,7 +9,7 @@ import psycopg
 from risk.claim import microseconds
 from risk.errors import InputError, Problem, RiskError, Unavailable
 from risk.features import FeatureSet
-from serving.events import AbuseLabel, ClaimOutcome, Event, OrderPaid
+from serving.events import AbuseLabel, Chargeback, ClaimOutcome, Event, OrderPaid
 from serving.store.database import Connection, Database
 from serving.store.totals import DATABASE_NOW, STALEST
 
@@ -87,8 +87,12 @@ class Events:
         for place, event in events.items():
             if isinstance(event, OrderPaid):
                 self._remember_order(connection, event, now)
-            elif isinstance(event, ClaimOutcome) and not self._known(connection, event.claim_id):
-                problems.append(_unknown(place))
+            elif isinstance(event, Chargeback):
+                connection.execute(_CHARGED_BACK, (event.order_id, event.amount))
+            elif isinstance(event, ClaimOutcome):
+                if not self._known(connection, event.claim_id):
+                    problems.append(_unknown(place))
+                _settle(connection, event)
         # Labels of one claim in the order in which they were sent, claims in one order for all writers.
         for place, label in sorted(labels.items(), key=lambda pair: (pair[1].claim_id, pair[0])):
             if not self._remember_label(connection, label, now):
@@ -100,6 +104,10 @@ class Events:
         return connection.execute("SELECT FROM past WHERE claim_id = %s LIMIT 1", (claim_id,)).fetchone() is not None
 
     def _remember_order(self, connection: Connection, event: OrderPaid, now: int) -> None:
+        """Once an order, however often it is told: a feed that is sent again would count its purchases twice."""
+        known = (event.order_id, event.amount, event.currency, event.buyer_id, event.merchant_id)
+        if connection.execute(_ORDER_PAID, known).fetchone() is None:
+            return
         keys = {column: getattr(event, column, None) for column in self._order_columns}
         _insert_past(connection, {**keys, "orders": 1, "order_amount": event.amount}, "o", now)
 
@@ -120,10 +128,51 @@ class Events:
             "abuse": int(event.label == "abuse") - before[0],
             "legitimate": int(event.label == "legitimate") - before[1],
         }
+        if event.label != "undecided":
+            connection.execute(
+                "UPDATE review_case SET state = 'closed' WHERE claim_id = %s AND kind = 'audit'", (event.claim_id,)
+            )
         if any(changes.values()):
             row = {**dict(zip(self._columns, keys, strict=True)), **changes, "claim_id": event.claim_id}
             _insert_past(connection, row, "l", now)
         return True
+
+
+def _settle(connection: Connection, event: ClaimOutcome) -> None:
+    """A reviewed claim waits no more: its case is closed, and what was paid is money that its order has not left.
+
+    A later outcome of the same claim replaces the earlier one. What was approved at once counts as such already.
+    """
+    row = connection.execute(_REVIEWED, (event.claim_id,)).fetchone()
+    if row is None:
+        return
+    case_id, settled, amount, order_id = row
+    paid = event.amount if event.amount is not None else amount
+    now_paid = paid if event.outcome in ("approved", "part") else 0
+    connection.execute("UPDATE review_case SET state = 'closed', settled = %s WHERE case_id = %s", (now_paid, case_id))
+    released, told = (amount, now_paid) if settled is None else (0, now_paid - settled)
+    connection.execute(
+        "UPDATE order_account SET waiting = waiting - %s, told = told + %s WHERE order_id = %s", (released, told, order_id)
+    )
+
+
+_REVIEWED = """
+    SELECT case_id, settled, amount, order_id FROM review_case JOIN decision USING (claim_id)
+    WHERE claim_id = %s AND kind = 'review' FOR UPDATE OF review_case
+"""
+_CHARGED_BACK = """
+    INSERT INTO order_account AS known (order_id, told) VALUES (%s, %s)
+    ON CONFLICT (order_id) DO UPDATE SET told = known.told + EXCLUDED.told
+"""
+_ORDER_PAID = """
+    INSERT INTO order_account AS known (order_id, paid, currency, buyer_id, merchant_id, confirmed)
+    VALUES (%s, %s, %s, %s, %s, true)
+    ON CONFLICT (order_id) DO UPDATE SET
+      paid = EXCLUDED.paid, currency = coalesce(EXCLUDED.currency, known.currency), buyer_id = EXCLUDED.buyer_id,
+      merchant_id = EXCLUDED.merchant_id, confirmed = true
+    WHERE NOT known.confirmed
+    RETURNING order_id
+"""
 
 
 def _insert_past(connection: Connection, row: dict[str, Any], event: str, now: int) -> None:

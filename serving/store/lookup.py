@@ -10,8 +10,10 @@ import struct
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from risk.decision import Past
 from risk.features import Aggregate, Entity, FeatureSet
 from risk.features.definition import HOUR
+from risk.order import UNKNOWN, OrderAccount
 
 _EVENT_CODE = {"order": "o", "claim": "c", "label": "l"}
 _NONE = -(2**63)
@@ -51,13 +53,9 @@ class Lookup:
         named = {**parties, **cuts, "now": as_of, "claim_id": claim_id, "order_id": order_id}
         return [named[name] for name in self._order]
 
-    def read(self, row: Sequence[bytes | None]) -> tuple[bool, int, list[int | None]]:
-        """What a row in PostgreSQL's binary form says.
-
-        Whether the claim was decided before, what was approved at once for its order (minor units), and the aggregates
-        in the order of `FeatureSet.aggregates`.
-        """
-        decided, approved, read, totals = row
+    def read(self, row: Sequence[bytes | None]) -> tuple[bool, Past]:
+        """What a row in PostgreSQL's binary form says: whether the claim was decided before, and its past."""
+        decided, money, currency, buyer, merchant, read, totals = row
         assert read is not None
         aggregates: list[int | None] = [None if number == _NONE else number for number in self._read.unpack(read)]
         if totals is not None:
@@ -65,7 +63,8 @@ class Lookup:
             rows = {numbers[start]: numbers[start : start + width] for start in range(0, len(numbers), width)}
             for place, upto, before, measure in self._differences:
                 aggregates[place] = (aggregates[place] or 0) + rows[upto][measure] - rows[before][measure]
-        return decided == _TRUE, 0 if approved is None else int.from_bytes(approved, "big"), aggregates
+        order = UNKNOWN if money is None else _order(money, currency, buyer, merchant)
+        return decided == _TRUE, Past(aggregates, order)
 
     def _statement(self) -> str:
         columns, sources = [], []
@@ -77,8 +76,10 @@ class Lookup:
         # One array instead of a column for each number: cheaper to send and to take apart.
         return (
             "SELECT EXISTS (SELECT FROM decision WHERE claim_id = %(claim_id)s), "
-            "(SELECT approved FROM order_approval WHERE order_id = %(order_id)s), "
+            # Without a row there is no array at all, not one of missing numbers.
+            f"CASE WHEN order_id IS NOT NULL THEN ARRAY[approved, waiting, elsewhere, told, coalesce(paid, {_NONE})] END, currency, buyer_id, merchant_id, "
             f"ARRAY[{', '.join(columns)}], {self._running_totals() if self._probes else 'NULL'} FROM {', '.join(sources)}"
+            " LEFT JOIN order_account ON order_id = %(order_id)s"
         )
 
     def _short(self, entity: Entity, aggregates: Sequence[Aggregate]) -> str:
@@ -135,6 +136,14 @@ class Lookup:
         )
 
 
+def _order(money: bytes, *words: bytes | None) -> OrderAccount:
+    approved, waiting, elsewhere, told, paid = _MONEY.unpack(money)
+    currency, buyer_id, merchant_id = (None if word is None else word.decode() for word in words)
+    return OrderAccount(
+        approved, waiting, elsewhere, told, None if paid == _NONE else paid, currency, buyer_id, merchant_id
+    )
+
+
 def _array(dimensions: int, numbers: int) -> struct.Struct:
     """PostgreSQL's binary form of a bigint array without NULL: a header, then each number behind its length."""
     return struct.Struct(f">{12 + 8 * dimensions}x" + "4xq" * numbers)
@@ -156,3 +165,5 @@ def numbered(statement: str) -> tuple[str, tuple[str, ...]]:
 def _cut(window: int) -> str:
     return f"%(w{window // HOUR})s::bigint"
 
+
+_MONEY = _array(1, 5)

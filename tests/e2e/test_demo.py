@@ -32,7 +32,7 @@ class Place:
         return inherited | {
             "DATA_DIR": str(self.folder / "var"),
             "BUNDLE_DIR": str(self.folder / "bundles" / "champion"),
-            "BUNDLE_KEY": "a key for this test only",
+            "BUNDLE_KEY": "a key for this test only, and long enough",
             "PORT": str(self.port),
             "DEMO_CLAIMS": "8000",
             "WORKERS": "1",

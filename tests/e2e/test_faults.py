@@ -107,8 +107,8 @@ def check_consistent(url: str) -> None:
     assert rows(url, "SELECT FROM decision LEFT JOIN review_case USING (claim_id) WHERE decision = 'review' AND case_id IS NULL") == []
     assert rows(url, "SELECT claim_id FROM review_case GROUP BY claim_id HAVING count(*) > 1") == []
     sums = "SELECT order_id, sum(amount)::bigint FROM decision WHERE decision = 'approve' GROUP BY order_id ORDER BY order_id"
-    assert rows(url, sums) == rows(url, "SELECT order_id, approved FROM order_approval ORDER BY order_id")
-    assert rows(url, "SELECT FROM order_approval WHERE approved > 9900") == []
+    assert rows(url, sums) == rows(url, "SELECT order_id, approved FROM order_account ORDER BY order_id")
+    assert rows(url, "SELECT FROM order_account WHERE approved > 9900") == []
 
 
 @pytest.fixture

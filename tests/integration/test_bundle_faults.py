@@ -1,6 +1,7 @@
 """A bundle that must not be served: the service stays up, says so, and hands every claim to a person."""
 
 import json
+import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -68,6 +69,21 @@ def test_a_bundle_that_goes_bad_sends_claims_to_a_person_with_that_doubt(own_ser
     assert answer["case_id"]
     assert said in api.get("/readyz", key=None).json["missing"]["bundle"]
     assert api.get("/healthz", key=None).status == 200
+
+
+def test_a_key_that_was_away_for_a_while_is_found_again_without_touching_the_bundle(
+    own_service: Service, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    champion, key = own_service.parts.champion, os.environ["BUNDLE_KEY"]
+    monkeypatch.setattr("serving.champion.RETRY_SECONDS", 0.0)
+    manifest = own_service.parts.settings.bundle_dir.resolve() / "manifest.json"
+    monkeypatch.setenv("BUNDLE_KEY", "another key of thirty-two bytes and more")
+    os.utime(manifest)
+    champion.refresh()
+    assert champion.current()[0] is None
+    monkeypatch.setenv("BUNDLE_KEY", key)
+    champion.refresh()
+    assert champion.current()[0] is not None
 
 
 @pytest.mark.parametrize("name", FAULTS)

@@ -17,7 +17,7 @@ from training.history import open_history
 from training.report.render import look_up
 from training.report.words import FORMATS
 
-KEY = b"a key for tests"
+KEY = b"a key for the tests of this file only"
 DAYS, CLAIMS = 120, 1_500
 START = datetime(2026, 1, 1, tzinfo=UTC)
 
@@ -149,6 +149,6 @@ def test_everything_wrong_with_the_arguments_is_said_at_once(
 def test_a_bundle_that_does_not_vouch_for_itself_is_refused(
     bundle: Path, history: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv("BUNDLE_KEY", "another key")
+    monkeypatch.setenv("BUNDLE_KEY", "another key " * 3)
     assert evaluate(bundle, history, tmp_path) == 1
     assert "signature" in capsys.readouterr().err

@@ -102,8 +102,8 @@ def test_any_past_in_any_order_of_arrival_gives_the_obvious_features_wherever_th
             start = max(start, end)
         keys = {entity.name: probe[entity.column] for entity in FEATURES.entities}
         row = database.fetch(STATEMENT, LOOKUP.parameters(keys, NOW, "", ""))
-    _decided, _approved, aggregates = LOOKUP.read(row)
-    online = Calculator(FEATURES).values(aggregates, dict.fromkeys(_FACTS) | {"submitted_at": NOW}, NOW)
+    _decided, past = LOOKUP.read(row)
+    online = Calculator(FEATURES).values(past.aggregates or (), dict.fromkeys(_FACTS) | {"submitted_at": NOW}, NOW)
     expected = oracle.windowed(World(world.orders, [*world.claims, claim], world.labels), FEATURES)[-1]
     assert dict(zip(FEATURES.names, online, strict=True)) | expected == dict(zip(FEATURES.names, online, strict=True))
 

@@ -2,8 +2,7 @@
 
 import json
 import math
-from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -13,10 +12,11 @@ import pytest
 from ibis import _
 
 from risk.bundle import Bundle, signing_key
-from risk.claim import Claim, parties
+from risk.claim import Claim, facts, parties
 from risk.decision import Decider, Past
 from risk.features import Calculator, load_features
 from risk.gates import load_rules
+from risk.order import UNKNOWN, OrderAccount
 from serving.commands.load import load_log
 from serving.store.database import Database, Prepared
 from serving.store.lookup import Lookup
@@ -54,10 +54,9 @@ def _move_watermark(database: Database, moment: int) -> None:
         connection.execute("UPDATE watermark SET moment = %s", (moment,))
 
 
-def _aggregates(database: Database, keys: dict[str, str | None], as_of: int) -> list[int | None]:
-    row = database.fetch(STATEMENT, LOOKUP.parameters(keys, as_of, "", ""))
-    _decided, _approved, aggregates = LOOKUP.read(row)
-    return aggregates
+def _aggregates(database: Database, keys: dict[str, str | None], as_of: int) -> Sequence[int | None]:
+    _decided, past = LOOKUP.read(database.fetch(STATEMENT, LOOKUP.parameters(keys, as_of, "", "")))
+    return past.aggregates or ()
 
 
 def _claims(history: History, first: int, last: int) -> list[dict[str, Any]]:
@@ -117,10 +116,11 @@ def test_a_replayed_day_gives_the_features_scores_and_decisions_of_the_bulk_path
     assert len(rows) > 10
     _move_watermark(database, start + DAY // 2)
     decider = Decider(features=features, rules=load_rules(), audit_secret=b"secret")
-    approved: defaultdict[str, int] = defaultdict(int)
+    orders: dict[str, OrderAccount] = {}
     for row, bulk, decision in zip(rows, scored.to_dict("records"), decided["decision"], strict=True):
         claim = Claim.model_validate_json(json.dumps(body(row, bundle.signals)))
-        past = Past(_aggregates(database, parties(claim), row["as_of"]), approved[claim.order.order_id])
+        order = orders.get(claim.order.order_id, UNKNOWN)
+        past = Past(_aggregates(database, parties(claim), row["as_of"]), order)
         online = decider.decide(claim, past, bundle, EPOCH + timedelta(microseconds=row["as_of"]))
         wrong = [
             (name, value, bulk[name])
@@ -129,4 +129,4 @@ def test_a_replayed_day_gives_the_features_scores_and_decisions_of_the_bulk_path
         ]
         assert not wrong
         assert (online.raw, online.score, online.decision) == (bulk["raw"], bulk["score"], decision)
-        approved[claim.order.order_id] += claim.amount if decision == "approve" else 0
+        orders[claim.order.order_id] = order.after(facts(claim), approved=decision == "approve")

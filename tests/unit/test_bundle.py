@@ -144,6 +144,20 @@ def test_without_any_key_nothing_is_loaded(monkeypatch: pytest.MonkeyPatch, tmp_
         signing_key()
 
 
+@pytest.mark.parametrize("content", ["", "\n", "short"])
+def test_a_key_too_short_to_vouch_for_anything_is_refused(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, content: str
+) -> None:
+    monkeypatch.delenv("BUNDLE_KEY")
+    monkeypatch.setenv("BUNDLE_KEY_FILE", str(tmp_path / "key"))
+    (tmp_path / "key").write_text(content)
+    with pytest.raises(BundleError, match="at least 32"):
+        signing_key(create=True)
+    monkeypatch.setenv("BUNDLE_KEY", "short")
+    with pytest.raises(BundleError, match="at least 32"):
+        signing_key()
+
+
 def test_a_new_key_file_is_for_its_owner_only_and_stays(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.delenv("BUNDLE_KEY")
     monkeypatch.setenv("BUNDLE_KEY_FILE", str(tmp_path / "deep" / "key"))

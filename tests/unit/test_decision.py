@@ -16,6 +16,7 @@ from risk.claim import Claim
 from risk.decision import Decider, Past
 from risk.features import load_features
 from risk.gates import Gate, load_rules
+from risk.order import OrderAccount
 from tests.service import BUNDLE_KEY, a_claim, merged
 
 FEATURES = load_features()
@@ -102,7 +103,7 @@ def test_without_a_past_there_is_no_score_and_no_approval(bundle: Bundle) -> Non
 def test_a_claim_is_approved_exactly_when_every_gate_passed(
     bundle: Bundle, changes: dict[str, Any], approved: int, abuse: int
 ) -> None:
-    before = replace(past(buyer_abuse_365d=abuse), approved=approved)
+    before = replace(past(buyer_abuse_365d=abuse), order=OrderAccount(approved=approved))
     decision = DECIDER.decide(parsed(**changes), before, bundle, NOW)
     assert decision.decision in ("approve", "review")
     assert (decision.decision == "approve") == all(gate.passed for gate in decision.gates)
@@ -125,8 +126,8 @@ def test_the_draw_of_an_audit_depends_on_the_claim_id_and_the_secret_alone(bundl
     claims = [parsed(amount=9_000) for _ in range(200)]
     draws = [DECIDER.decide(claim, NOTHING, bundle, NOW).audit for claim in claims]
     later = [DECIDER.decide(claim, NOTHING, bundle, NOW + timedelta(hours=1)).audit for claim in claims]
-    other = Decider(features=FEATURES, rules=replace(load_rules(), audit_rate=1.0, largest=18_000), audit_secret=b"other")
-    same = Decider(features=FEATURES, rules=replace(load_rules(), audit_rate=1.0, largest=18_000), audit_secret=b"a secret")
+    other = Decider(features=FEATURES, rules=replace(load_rules(), audit_rate=1.0, largest={"CNY": 18_000}), audit_secret=b"other")
+    same = Decider(features=FEATURES, rules=replace(load_rules(), audit_rate=1.0, largest={"CNY": 18_000}), audit_secret=b"a secret")
     assert draws == later
     assert [other.decide(c, NOTHING, bundle, NOW).audit for c in claims] != [
         same.decide(c, NOTHING, bundle, NOW).audit for c in claims
@@ -140,7 +141,7 @@ def test_audits_are_drawn_as_often_as_their_probability_says(bundle: Bundle, amo
     body = Claim.model_validate_json(json.dumps(base))
     # Only the draw is asked for: it needs no score, and thousands of them are wanted.
     draws = [DECIDER._draw(body.model_copy(update={"claim_id": f"draw-{n}"})) for n in range(20_000)]
-    probability = rules.audit_rate * amount / rules.largest
+    probability = rules.audit_rate * amount / rules.largest["CNY"]
     assert {draw.probability for draw in draws} == {probability}
     mean, spread = 20_000 * probability, math.sqrt(20_000 * probability * (1 - probability))
     assert abs(sum(draw.selected for draw in draws) - mean) < 4 * spread

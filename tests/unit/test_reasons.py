@@ -181,6 +181,17 @@ def test_the_callers_own_signals_are_one_group(bundle: Bundle) -> None:
     assert [moved.feature for moved in found[CALLER_SIGNALS].features] == [SIGNAL]
 
 
+def test_every_reason_shows_a_value_that_it_rests_on(bundle: Bundle) -> None:
+    assert all(reason.features for _, reasons in told(bundle) for reason in reasons)
+
+
+def test_nothing_unusual_is_said_only_of_a_party_of_which_something_is_known() -> None:
+    for code in ("device_history", "address_history", "payment_history"):
+        group = next(group for group in TABLE.groups if group.code == code)
+        assert group.sentence("lowers", lambda _name: 0) == group.texts["unknown"]
+        assert group.sentence("lowers", lambda _name: 3) == group.texts["lowers"]
+
+
 def test_an_explanation_is_the_same_every_time(bundle: Bundle) -> None:
     values = some_values(bundle, 1)
     assert explain(bundle, values) == explain(bundle, values)

@@ -1,0 +1,154 @@
+"""Money of an order: no more than was paid goes back, whoever paid and whatever a claim says."""
+
+import json
+import random
+
+import pytest
+
+from risk.claim import Claim, facts
+from risk.gates import load_rules
+from risk.order import UNKNOWN
+from tests.service import (
+    Api,
+    Server,
+    a_claim,
+    a_purchase,
+    an_order,
+    an_outcome,
+    at_once,
+    failed,
+    merged,
+    rows,
+    stamp,
+    unique,
+    value,
+)
+
+LARGEST = load_rules().largest["CNY"]
+
+
+def test_no_more_than_what_is_left_of_the_order_is_approved(api: Api) -> None:
+    purchase = a_purchase()
+    first, second = (api.decide(a_claim(**purchase, amount=amount)) for amount in (6_000, 3_900))
+    assert [first["decision"], second["decision"]] == ["approve", "approve"]
+    assert second["quota"] == {"limit": 9_900, "used": 6_000, "reserved": 3_900}
+    third = api.decide(a_claim(**purchase, amount=1))
+    assert failed(third) == ["order_amount"]
+    assert "1 asked, 0 left" in third["gates"][4]["detail"]
+
+
+def test_what_a_person_may_yet_pay_is_no_longer_there_until_it_is_known_to_be_refused(api: Api) -> None:
+    purchase = a_purchase()
+    waits = a_claim(**purchase, amount=6_000, evidence=[])
+    assert failed(api.decide(waits)) == ["facts"]
+    assert failed(api.decide(a_claim(**purchase, amount=3_901))) == ["order_amount"]
+    api.tell(an_outcome(waits["claim_id"], outcome="refused"))
+    assert failed(api.decide(a_claim(**purchase, amount=6_000))) == ["order_amount"]  # 3,901 wait
+    assert api.decide(a_claim(**purchase, amount=1))["decision"] == "review"  # and 6,000 more
+
+
+@pytest.mark.parametrize(
+    ("outcome", "amount", "left"),
+    [("approved", None, 3_900), ("approved", 6_000, 3_900), ("part", 1_000, 8_900), ("refused", None, 9_900),
+     ("withdrawn", None, 9_900)],
+)  # fmt: skip
+def test_what_a_person_paid_is_gone_and_the_case_leaves_the_list(api: Api, outcome: str, amount: int | None, left: int) -> None:
+    purchase = a_purchase()
+    waits = a_claim(**purchase, amount=6_000, evidence=[])
+    api.decide(waits)
+    api.tell(an_outcome(waits["claim_id"], outcome=outcome, **({} if amount is None else {"amount": amount})))
+    assert api.read(waits["claim_id"])["review"]["state"] == "closed"
+    answer = api.decide(a_claim(**purchase, amount=left))
+    assert (answer["decision"], answer["quota"]["limit"]) == ("approve", left)
+    assert failed(api.decide(a_claim(**purchase, amount=1))) == ["order_amount"]
+
+
+def test_a_later_outcome_replaces_the_earlier_one(api: Api) -> None:
+    purchase = a_purchase()
+    waits = a_claim(**purchase, amount=6_000, evidence=[])
+    api.decide(waits)
+    for outcome in ({"outcome": "approved"}, {"outcome": "part", "amount": 500}, {"outcome": "refused"}):
+        api.tell(an_outcome(waits["claim_id"], **outcome))
+    assert api.decide(a_claim(**purchase, amount=9_900))["decision"] == "approve"
+
+
+def test_what_the_bank_took_back_is_gone(api: Api) -> None:
+    purchase = a_purchase()
+    order_id = purchase["order"]["order_id"]
+    api.tell({"type": "chargeback", "event_id": unique("event"), "occurred_at": stamp(), "order_id": order_id, "amount": 9_000})
+    assert failed(api.decide(a_claim(**purchase, amount=901))) == ["order_amount"]
+    assert failed(api.decide(a_claim(**purchase, amount=900))) == ["order_amount"]  # 901 wait
+
+
+def test_the_price_and_the_parties_of_the_purchase_count_whatever_a_claim_says(api: Api) -> None:
+    purchase = a_purchase()
+    buyer_id, merchant_id = purchase["buyer"]["buyer_id"], purchase["merchant"]["merchant_id"]
+    order = an_order(order_id=purchase["order"]["order_id"], buyer_id=buyer_id, merchant_id=merchant_id, amount=100, currency="CNY")
+    api.tell(order)
+    assert failed(api.decide(a_claim(**purchase, amount=101))) == ["order_amount"]
+    assert failed(api.decide(a_claim(**purchase, currency="JPY", amount=1))) == ["order", "order_amount"]
+    other = purchase | {"buyer": a_claim()["buyer"]}
+    assert failed(api.decide(a_claim(**other, amount=1))) == ["order", "order_amount"]
+
+
+def test_a_larger_price_in_a_later_claim_is_not_believed(api: Api) -> None:
+    purchase = a_purchase()
+    assert api.decide(a_claim(**purchase, amount=9_900))["decision"] == "approve"
+    dearer = merged(purchase, {"order": {"paid_amount": 100_000}})
+    assert failed(api.decide(a_claim(**dearer, amount=9_900))) == ["order_amount"]
+
+
+def test_a_purchase_that_is_told_twice_counts_once(server: Server) -> None:
+    order = an_order()
+    server.api.tell(order)
+    server.api.tell(order | {"event_id": unique("event")}, order | {"event_id": unique("event"), "amount": 5})
+    assert value(server.url, "SELECT sum(orders) FROM past WHERE buyer_id = %s", order["buyer_id"]) == 1
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_the_store_keeps_an_order_as_the_pure_account_does(server: Server, seed: int) -> None:
+    rng, purchase, account = random.Random(seed), a_purchase(), UNKNOWN
+    for _turn in range(8):
+        changes = {"amount": rng.randint(1, 4_000), "evidence": rng.choice(([], [{"evidence_id": "p", "kind": "photo"}]))}
+        order = purchase["order"] | {"refunded_amount": rng.choice((0, account.approved, 1_500)), "paid_amount": rng.choice((9_900, 8_000))}
+        claim = a_claim(**purchase | {"order": order}, **changes)
+        expected = changes["amount"] <= account.left(known := facts(Claim.model_validate_json(json.dumps(claim)))) and claim["evidence"]
+        decision = server.api.decide(claim)
+        assert (decision["decision"] == "approve") == bool(expected)
+        account = account.after(known, approved=decision["decision"] == "approve")
+        columns = ("approved", "waiting", "elsewhere", "told", "paid", "currency", "buyer_id", "merchant_id")
+        stored = rows(server.url, f"SELECT {', '.join(columns)} FROM order_account WHERE order_id = %s", order["order_id"])
+        assert stored == [tuple(getattr(account, name) for name in columns)]
+
+
+@pytest.mark.parametrize(("refunded", "approved"), [(0, True), (4_900, True), (5_000, True), (5_001, False), (9_900, False)])
+def test_what_the_caller_refunded_before_is_no_longer_there(api: Api, refunded: int, approved: bool) -> None:
+    answer = api.decide(a_claim(order={"refunded_amount": refunded}))
+    assert (answer["decision"] == "approve") == approved
+
+
+def test_a_refund_that_we_approved_and_the_caller_reports_counts_once(api: Api) -> None:
+    purchase = a_purchase()
+    api.decide(a_claim(**purchase, amount=4_000))
+    again = merged(purchase, {"order": {"refunded_amount": 4_000}})
+    assert api.decide(a_claim(**again, amount=5_900))["decision"] == "approve"
+
+
+@pytest.mark.parametrize(("amount", "decision"), [(LARGEST, "approve"), (LARGEST + 1, "review")])
+def test_the_largest_amount_that_may_be_approved_at_once(api: Api, amount: int, decision: str) -> None:
+    assert api.decide(a_claim(amount=amount, order={"paid_amount": 10 * LARGEST}))["decision"] == decision
+
+
+def test_claims_on_one_order_at_once_never_take_more_than_was_paid(server: Server) -> None:
+    purchase = merged(a_purchase(), {"order": {"paid_amount": 10_000}})
+    order = purchase["order"]
+    claims = [a_claim(**purchase, amount=700 + n) for n in range(32)]
+    answers = at_once(lambda n: server.api.post("/v1/claims", claims[n]), 32)
+    assert {answer.status for answer in answers} == {200}
+    approved = sum(answer.json["approved_amount"] for answer in answers)
+    assert 0 < approved <= 10_000
+    assert value(server.url, "SELECT approved FROM order_account WHERE order_id = %s", order["order_id"]) == approved
+    stored = "SELECT sum(amount)::bigint FROM decision WHERE order_id = %s AND decision = 'approve'"
+    assert value(server.url, stored, order["order_id"]) == approved
+    spent = {gate for answer in answers if answer.json["decision"] == "review" for gate in failed(answer.json)}
+    assert spent <= {"order_amount", "order_reservation"}
