@@ -4,6 +4,7 @@ import re
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from typing import Annotated, Any
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from pydantic import AfterValidator, AwareDatetime, BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints
 
@@ -46,6 +47,7 @@ Id = Annotated[str, StringConstraints(min_length=1, max_length=128, pattern=PLAI
 Text = Annotated[str, StringConstraints(max_length=4000, pattern=r"^[^\x00]*$")]
 Word = Annotated[str, StringConstraints(min_length=1, max_length=128, pattern=PLAIN)]
 Money = Annotated[int, Field(ge=0, le=MAX_MONEY, description="Minor units, without a decimal point: 149000 is 1,490.00.")]
+Share = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
 Currency = Annotated[str, StringConstraints(pattern=r"^[A-Z]{3}$")]
 Category = Annotated[str, StringConstraints(max_length=128, pattern=r"^[a-z0-9_]+(\.[a-z0-9_]+)*$")]
 Moment = Annotated[
@@ -90,6 +92,17 @@ class Merchant(Value):
     guarantees: list[Guarantee] = Field(default=[], max_length=32, description="Guarantees opted in to.")
 
 
+def _known_zone(name: str) -> str:
+    try:
+        ZoneInfo(name)
+    except (ZoneInfoNotFoundError, ValueError, OSError) as error:
+        raise ValueError("the name of a time zone is expected, such as Asia/Shanghai") from error
+    return name
+
+
+TimeZone = Annotated[str, StringConstraints(max_length=64, pattern=r"^[A-Za-z0-9_+/-]+$"), AfterValidator(_known_zone)]
+
+
 class Order(Value):
     """The purchase that the claim is about."""
 
@@ -108,6 +121,20 @@ class Order(Value):
     payment_id: Id | None = None
     carrier: Word | None = None
     tracking_number: Word | None = None
+    freight_amount: Money | None = Field(default=None, description="Freight within the amount paid.")
+    intercepted_at: Moment | None = Field(default=None, description="The parcel was stopped and goes back.")
+    lost_at: Moment | None = Field(default=None, description="The carrier recorded the parcel as lost or destroyed.")
+    time_zone: TimeZone | None = Field(default=None, description="Where the buyer's days begin and end.")
+
+
+class ReturnParcel(Value):
+    """The goods on their way back."""
+
+    shipped_at: Moment | None = None
+    picked_up_at: Moment | None = Field(default=None, description="The courier's scan at the door.")
+    received_at: Moment | None = None
+    carrier: Word | None = None
+    tracking_number: Word | None = None
 
 
 class Item(Value):
@@ -119,7 +146,11 @@ class Item(Value):
     unit_price: Money | None = None
     guarantees: list[Guarantee] = Field(default=[], max_length=32, description="Promised at purchase.")
     opened: bool | None = None
-    no_return_confirmed: bool | None = None
+    no_return_confirmed: bool | None = Field(
+        default=None, description="The buyer confirmed at purchase that this item cannot be returned."
+    )
+    intact: bool | None = None
+    affected_share: Share | None = Field(default=None, description="Where it differs from the claim's.")
 
 
 class Device(Value):
@@ -150,13 +181,14 @@ class Claim(Value):
     currency: Currency
     description: Text | None = None
     return_method: ReturnMethod | None = None
-    affected_share: Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)] | None = None
+    affected_share: Share | None = Field(default=None, description="Of fresh goods: the share that is spoiled or missing.")
     buyer: Buyer
     merchant: Merchant
     order: Order
     # Lists, not tuples: pydantic stops at the first member too many of a list, and reads a tuple to its end.
     items: list[Item] = Field(min_length=1, max_length=100)
     device: Device | None = None
+    return_parcel: ReturnParcel | None = None
     extra: Annotated[dict[SignalName, Signal], AfterValidator(_in_order)] = Field(
         default_factory=dict, max_length=64, json_schema_extra={"additionalProperties": False}
     )
@@ -206,6 +238,26 @@ def facts(claim: Claim) -> dict[str, Any]:
         "currency": claim.currency,
         "buyer_id": buyer.buyer_id,
         "merchant_id": claim.merchant.merchant_id,
+        "merchant_guarantees": promises(claim.merchant),
+        "item_guarantees": promises(item),
+        **return_moments(claim),
+    }
+
+
+def promises(party: Merchant | Item) -> str | None:
+    """The codes that were promised, in one order and with spaces between; None where nobody said."""
+    return " ".join(sorted({*party.guarantees})) if "guarantees" in party.model_fields_set else None
+
+
+def return_moments(claim: Claim) -> dict[str, int | None]:
+    """What is known of goods that go back, or that never arrive."""
+    order, parcel = claim.order, claim.return_parcel
+    return {
+        "intercepted_at": _moment(order.intercepted_at),
+        "lost_at": _moment(order.lost_at),
+        "return_shipped_at": _moment(parcel.shipped_at if parcel else None),
+        "return_picked_up_at": _moment(parcel.picked_up_at if parcel else None),
+        "return_received_at": _moment(parcel.received_at if parcel else None),
     }
 
 

@@ -162,9 +162,13 @@ def test_the_order_of_signals_makes_no_other_claim() -> None:
     assert parsed(claim).model_dump_json() == parsed(other).model_dump_json()
 
 
+COVER_FACTS = {"merchant_guarantees", "item_guarantees", "intercepted_at", "lost_at", "return_shipped_at",
+               "return_picked_up_at", "return_received_at"}  # fmt: skip
+
+
 def test_facts_are_the_columns_of_a_history() -> None:
     known = facts(parsed(a_claim()))
-    assert set(known) == {*TIMES, *NUMBERS, *TEXTS, "currency", "buyer_id", "merchant_id"}
+    assert set(known) == {*TIMES, *NUMBERS, *TEXTS, "currency", "buyer_id", "merchant_id", *COVER_FACTS}
 
 
 def test_the_item_with_most_money_speaks_for_the_claim() -> None:
