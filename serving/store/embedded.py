@@ -58,10 +58,11 @@ def _refuse_open_socket(folder: Path) -> None:
     to everybody, for the server's own user to write there, and the server trusts whoever connects. An ordinary user's
     runtime folder is private.
     """
-    excess = len(os.fsencode(folder.resolve() / ".s.PGSQL.5432")) - _LONGEST_SOCKET
-    if os.geteuid() == 0 and excess > 0:
+    length = len(os.fsencode(folder.resolve() / ".s.PGSQL.5432"))
+    if os.geteuid() == 0 and length > _LONGEST_SOCKET:
         raise Unavailable(
-            f"the path {folder} is too long for the socket of the embedded PostgreSQL, by {excess} bytes; "
+            f"the path {folder} is too long for the socket of the embedded PostgreSQL ({length} bytes with the socket's name, "
+            f"{_LONGEST_SOCKET} at most); "
             "set DATA_DIR to a shorter path, or DATABASE_URL to a PostgreSQL that runs"
         )
 
