@@ -249,6 +249,11 @@ def promises(party: Merchant | Item) -> str | None:
     return " ".join(sorted({*party.guarantees})) if "guarantees" in party.model_fields_set else None
 
 
+def tracking_number(claim: Claim) -> str | None:
+    """Of the parcel that goes back."""
+    return claim.return_parcel.tracking_number if claim.return_parcel else None
+
+
 def return_moments(claim: Claim) -> dict[str, int | None]:
     """What is known of goods that go back, or that never arrive."""
     order, parcel = claim.order, claim.return_parcel

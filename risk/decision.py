@@ -12,6 +12,9 @@ from risk.claim import Claim, facts, microseconds
 from risk.features import Calculator, Facts, FeatureSet, Value
 from risk.gates import Gate, GateRules, all_gates, first_failed
 from risk.order import UNKNOWN, OrderAccount
+from risk.policy.cover import Judgement, judge
+from risk.policy.definition import Policies
+from risk.policy.request import request_of
 
 
 @dataclass(frozen=True)
@@ -24,6 +27,8 @@ class Past:
 
     aggregates: Sequence[int | None] | None
     order: OrderAccount = UNKNOWN
+    used: frozenset[str] = frozenset()
+    """Of `order` and `tracking_number` of the claim: those for which a guarantee that pays only once was paid."""
 
 
 @dataclass(frozen=True)
@@ -47,21 +52,35 @@ class Decision:
     model_version: str | None
     left: int
     audit: Audit
+    judgement: Judgement
 
 
 class Decider:
-    """Decides claims with one feature set, one set of rules and one secret for the draw of audits."""
+    """Decides claims with one feature set, one set of rules, the policies, and one secret for the draw of audits."""
 
-    def __init__(self, *, features: FeatureSet, rules: GateRules, audit_secret: bytes) -> None:
+    def __init__(self, *, features: FeatureSet, rules: GateRules, policies: Policies, audit_secret: bytes) -> None:
         self._calculator = Calculator(features)
         self.rules = rules
+        self._policies = policies
         self._secret = audit_secret
 
     def decide(
-        self, claim: Claim, past: Past, bundle: Bundle | None, now: datetime, *, doubts: Sequence[Gate] = ()
+        self,
+        claim: Claim,
+        past: Past,
+        bundle: Bundle | None,
+        now: datetime,
+        *,
+        doubts: Sequence[Gate] = (),
+        judgement: Judgement | None = None,
     ) -> Decision:
-        """Approve, or hand over to a person; `doubts` are failures met on the way, each as a failed gate."""
+        """Approve, or hand over to a person; `doubts` are failures met on the way, each as a failed gate.
+
+        `judgement` stands in for that of the policies where judging or scoring failed before.
+        """
         known, moment = facts(claim), microseconds(now)
+        left = past.order.left(known)
+        judgement = self.judge(claim, known, past) if judgement is None else judgement
         values = self._values(claim, known, past, bundle, moment)
         raw = score = None
         if bundle is not None and values is not None:
@@ -70,7 +89,15 @@ class Decider:
         threshold = bundle.threshold if bundle is not None else None
         gates = (
             *doubts,
-            *all_gates(known, order=past.order, score=score, threshold=threshold, now=moment, rules=self.rules),
+            *all_gates(
+                known,
+                order=past.order,
+                judgement=judgement,
+                score=score,
+                threshold=threshold,
+                now=moment,
+                rules=self.rules,
+            ),
         )
         decision: Literal["approve", "review"] = "approve" if first_failed(gates) is None else "review"
         return Decision(
@@ -81,9 +108,15 @@ class Decider:
             score=score,
             threshold=threshold,
             model_version=bundle.version if bundle is not None else None,
-            left=past.order.left(known),
+            left=left,
             audit=self._draw(claim) if decision == "approve" else Audit(selected=False, probability=0.0),
+            judgement=judgement,
         )
+
+    def judge(self, claim: Claim, known: Facts, past: Past) -> Judgement:
+        """What the policy that held at purchase says of the claim."""
+        request = request_of(claim, known, left=max(past.order.left(known), 0), used=past.used)
+        return judge(self._policies.at(known["paid_at"]), request)
 
     def _values(
         self, claim: Claim, known: Facts, past: Past, bundle: Bundle | None, moment: int

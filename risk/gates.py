@@ -9,16 +9,14 @@ from typing import Any
 
 from risk.errors import Problem, SettingError
 from risk.features import Facts
-from risk.features.definition import NUMBERS, TEXTS, TIMES
+from risk.features.definition import TIMES
 from risk.order import OrderAccount
+from risk.policy.cover import Judgement
+from risk.policy.texts import missing_words
 from risk.vocabulary import REASONS
 
 CLOCK_SKEW = 5 * 60 * 1_000_000
 """How far the caller's clock may be ahead of ours (microseconds)."""
-_COLUMNS = {"photo": "photo_count", "video": "video_count", "certificate": "certificate_count",
-            "parcel_scan": "scan_count", "chat": "chat_count"}  # fmt: skip
-_ALWAYS = frozenset(("submitted_at", "reason", "remedy", "amount", "paid_at", "paid_amount", "category", "item_count"))
-"""Facts without which a claim is refused at the edge."""
 _ORDERED = (
     ("shipped_at", "paid_at"),
     ("delivered_at", "shipped_at"),
@@ -45,7 +43,6 @@ class GateRules:
     """The rules of `gates.toml`."""
 
     version: str
-    needs: Mapping[str, tuple[tuple[str, ...], ...]]
     contradicts: Mapping[str, tuple[str, ...]]
     audit_rate: float
     largest: Mapping[str, int]
@@ -66,20 +63,7 @@ def parse_rules(text: str) -> GateRules:
     """Read gate rules; a SettingError names every line that does not hold together."""
     data: dict[str, Any] = tomllib.loads(text)
     audit, largest, contradicts = data.get("audit", {}), data.get("largest", {}), data.get("contradicts", {})
-    problems = [Problem(f"needs.{reason}", "no such reason") for reason in data["needs"] if reason not in REASONS]
-    problems += [Problem(f"needs.{reason}", "no rule") for reason in REASONS if reason not in data["needs"]]
-    known = {*_COLUMNS, *TIMES, *NUMBERS, *TEXTS}
-    problems += [
-        Problem(f"needs.{reason}", f"no such fact: {name}")
-        for reason, lists in data["needs"].items()
-        for name in {name for choices in lists for name in choices} - known
-    ]
-    problems += [
-        Problem(f"needs.{reason}", f"every claim has {name}: the list asks for nothing")
-        for reason, lists in data["needs"].items()
-        for name in {name for choices in lists for name in choices} & _ALWAYS
-    ]
-    problems += [Problem(f"contradicts.{reason}", "no such reason") for reason in contradicts if reason not in REASONS]
+    problems = [Problem(f"contradicts.{reason}", "no such reason") for reason in contradicts if reason not in REASONS]
     problems += [
         Problem(f"contradicts.{reason}", f"no such time: {name}")
         for reason, names in contradicts.items()
@@ -94,17 +78,8 @@ def parse_rules(text: str) -> GateRules:
     ]
     if problems:
         raise SettingError(problems)
-    needs = {reason: tuple(tuple(choices) for choices in lists) for reason, lists in data["needs"].items()}
     against = {reason: tuple(names) for reason, names in contradicts.items()}
-    return GateRules(data["version"], needs, against, float(audit["rate"]), largest)
-
-
-def missing_facts(facts: Facts, rules: GateRules) -> list[str]:
-    """What is missing for an approval at once, each as `this or that`."""
-    needs = rules.needs.get(facts["reason"])
-    if needs is None:
-        return ["reason"]
-    return [" or ".join(choices) for choices in needs if not any(facts[_COLUMNS.get(name, name)] for name in choices)]
+    return GateRules(data["version"], against, float(audit["rate"]), largest)
 
 
 def contradictions(facts: Facts, rules: GateRules, now: int) -> list[str]:
@@ -124,10 +99,9 @@ def contradictions(facts: Facts, rules: GateRules, now: int) -> list[str]:
 
 
 def facts_gate(facts: Facts, rules: GateRules, now: int) -> Gate:
-    """Every required fact is there and none contradicts another."""
-    wrong, missing = contradictions(facts, rules, now), missing_facts(facts, rules)
-    parts = [f"contradictory: {'; '.join(wrong)}"] * bool(wrong) + [f"missing: {'; '.join(missing)}"] * bool(missing)
-    return Gate("facts", not parts, ". ".join(parts) or "all required facts are present and agree")
+    """No fact of the claim contradicts another."""
+    wrong = contradictions(facts, rules, now)
+    return Gate("facts", not wrong, f"contradictory: {'; '.join(wrong)}" if wrong else "no fact contradicts another")
 
 
 def order_gate(facts: Facts, order: OrderAccount) -> Gate:
@@ -146,6 +120,33 @@ def amount_gate(amount: int, left: int, largest: int) -> Gate:
     return Gate("order_amount", True, f"{amount} asked, {left} left of the order")
 
 
+def cover_gates(facts: Facts, judgement: Judgement) -> tuple[Gate, ...]:
+    """A guarantee covers the claim, pays in the way and the amount asked for, and may pay before the goods are back."""
+    best, policy = judgement.best, judgement.policy
+    if best is None or policy is None:
+        return Gate("cover", False, _uncovered(judgement)), *(
+            Gate(name, False, "no guarantee covers the claim") for name in ("remedy", "cover_amount", "express")
+        )
+    guarantee = policy.guarantees[best.guarantee]
+    remedies = " or ".join(guarantee.remedies)
+    amount, supported, at_once = facts["amount"], judgement.supported, guarantee.at_once and judgement.trigger is not None
+    waits = f"{best.guarantee} is paid after a person has looked" if not guarantee.at_once else "the goods are not on their way back"
+    return (
+        Gate("cover", True, f"covered by {best.guarantee}"),
+        Gate("remedy", facts["remedy"] in guarantee.remedies, f"{facts['remedy']} asked, {best.guarantee} gives {remedies}"),
+        Gate("cover_amount", amount <= supported, f"{amount} asked, {supported} covered"),
+        Gate("express", at_once, f"may be paid at once: {judgement.trigger}" if at_once else waits),
+    )
+
+
+def _uncovered(judgement: Judgement) -> str:
+    """Why no guarantee covers a claim: what is missing where something is, else the clause that speaks against it."""
+    if judgement.needs:
+        return f"not proven: missing {missing_words(judgement.needs)['en']}"
+    against = [f"{cover.clause}: {cover.deciding.rule.en}" for cover in judgement.covers if cover.deciding is not None]
+    return "; ".join(against[:3]) or "; ".join(judgement.problems) or "no guarantee is about such a claim"
+
+
 def score_gate(score: float | None, threshold: float | None) -> Gate:
     """The calibrated probability of abuse does not exceed the threshold."""
     if score is None or threshold is None:
@@ -154,13 +155,21 @@ def score_gate(score: float | None, threshold: float | None) -> Gate:
 
 
 def all_gates(
-    facts: Facts, *, order: OrderAccount, score: float | None, threshold: float | None, now: int, rules: GateRules
+    facts: Facts,
+    *,
+    order: OrderAccount,
+    judgement: Judgement,
+    score: float | None,
+    threshold: float | None,
+    now: int,
+    rules: GateRules,
 ) -> tuple[Gate, ...]:
     """Every gate in its fixed order; the same for one live claim and for a replayed history."""
     return (
         facts_gate(facts, rules, now),
         order_gate(facts, order),
         amount_gate(facts["amount"], order.left(facts), rules.largest_in(facts["currency"])),
+        *cover_gates(facts, judgement),
         score_gate(score, threshold),
     )
 

@@ -7,6 +7,8 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from risk.claim import Claim, Moment
 from risk.decision import Decision
+from risk.policy.cover import Judgement
+from risk.policy.texts import sentences
 from risk.reasons import Reason
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -18,12 +20,19 @@ class Part(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
 
+class Sentence(Part):
+    en: str
+    zh: str
+
+
 class CoverAnswer(Part):
     guarantee: str
     status: Literal["covered", "not_covered", "unproven"]
-    clause: str
-    detail: str
+    clause: str = Field(description="The rule that decided: guarantee and kind, as the policy has them.")
+    detail: str = Field(description="The clause and the fact that it was judged by, for a reviewer.")
     max_amount: int
+    needs: list[str] = Field(description="What is missing, as places in the claim; alternatives joined by `|`.")
+    text: Sentence = Field(description="For the buyer.")
 
 
 class RiskAnswer(Part):
@@ -31,11 +40,6 @@ class RiskAnswer(Part):
     threshold: float | None
     model_version: str | None
     certificate_id: str | None
-
-
-class Sentence(Part):
-    en: str
-    zh: str
 
 
 class MovedAnswer(Part):
@@ -75,7 +79,9 @@ class DecisionAnswer(Part):
     claim_id: str
     decision: Literal["approve", "review"]
     decided_at: Moment
+    guarantee: str | None = Field(description="Of those that cover the claim the one that is best for the buyer.")
     cover: list[CoverAnswer]
+    needs: list[str] = Field(description="The least that is missing for money at once; alternatives joined by `|`.")
     risk: RiskAnswer
     reasons: list[ReasonAnswer]
     gates: list[GateAnswer]
@@ -165,16 +171,38 @@ def reason_part(reason: Reason) -> dict[str, Any]:
     }
 
 
+def cover_parts(judgement: Judgement) -> list[dict[str, Any]]:
+    """What each guarantee says as JSON."""
+    policy = judgement.policy
+    if policy is None:
+        return []
+    return [
+        {
+            "guarantee": cover.guarantee,
+            "status": cover.status,
+            "clause": cover.clause,
+            "detail": f"{cover.deciding.rule.en} ({cover.deciding.fact})" if cover.deciding else policy.guarantees[cover.guarantee].promise.en,
+            "max_amount": cover.max_amount,
+            "needs": list(cover.needs),
+            "text": sentences(policy, cover),
+        }
+        for cover in judgement.covers
+    ]
+
+
 def decision_part(
     claim: Claim, decision: Decision, reasons: tuple[Reason, ...], *, decided_at: int, case_id: str | None, policy: str, used: int
 ) -> dict[str, Any]:
     """A decision as JSON."""
     approved = claim.amount if decision.decision == "approve" else 0
+    best = decision.judgement.best
     return {
         "claim_id": claim.claim_id,
         "decision": decision.decision,
         "decided_at": timestamp(decided_at),
-        "cover": [],
+        "guarantee": best.guarantee if best else None,
+        "cover": cover_parts(decision.judgement),
+        "needs": list(decision.judgement.needs),
         "risk": {
             "score": decision.score,
             "threshold": decision.threshold,

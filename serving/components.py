@@ -11,6 +11,7 @@ from risk.decision import Decider
 from risk.errors import Unavailable
 from risk.features import load_features
 from risk.gates import load_rules
+from risk.policy.definition import load_policies
 from serving.champion import Champion
 from serving.service import ClaimService
 from serving.settings import Settings
@@ -56,7 +57,7 @@ def build(
         raise Unavailable("the database has no audit secret: run `python -m serving migrate`")
     champion = Champion(settings.bundle_dir)
     decisions = Decisions(database, features, stalest=stalest)
-    decider = Decider(features=features, rules=load_rules(), audit_secret=str(row[0]).encode())
+    decider = Decider(features=features, rules=load_rules(), policies=load_policies(), audit_secret=str(row[0]).encode())
     return Components(
         settings=settings,
         database=database,

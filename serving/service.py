@@ -12,16 +12,17 @@ from pydantic_core import to_json
 
 from risk import __version__
 from risk.bundle import Bundle
-from risk.claim import Claim, microseconds
+from risk.claim import Claim, facts, microseconds, tracking_number
 from risk.decision import Decider, Decision, Past
 from risk.errors import RiskError, Unavailable
 from risk.features import Value, load_features
 from risk.gates import Gate, first_failed
+from risk.policy.cover import UNJUDGED, Judgement
 from risk.reasons import Reason, explain
 from serving import metrics
 from serving.answer import decision_part
 from serving.champion import Champion
-from serving.store.decisions import Decisions, OrderSpent, Record, Stale
+from serving.store.decisions import Decisions, Record, Stale, Taken
 
 log = structlog.get_logger()
 
@@ -41,6 +42,15 @@ class _Case:
     past: Past
     bundle: Bundle | None
     preceding: tuple[Gate, ...]
+
+
+def _once(claim: Claim, judgement: Judgement) -> str | None:
+    """For a guarantee that pays only once for an order or a tracking number: those of this claim, as JSON."""
+    if judgement.best is None or judgement.policy is None:
+        return None
+    kinds = judgement.policy.guarantees[judgement.best.guarantee].single_use
+    ids = {"order": claim.order.order_id, "tracking_number": tracking_number(claim)}
+    return to_json([[kind, ids[kind]] for kind in kinds if ids[kind] is not None]).decode() if kinds else None
 
 
 @dataclass(frozen=True)
@@ -88,8 +98,8 @@ class ClaimService:
         steps.done("score")
         try:
             return self._write(case, decision, steps)
-        except OrderSpent:
-            spent = Gate("order_reservation", False, "another claim took what was left of the order at the same moment")
+        except Taken as taken:
+            spent = Gate(taken.gate, False, str(taken))
             again = self.decider.decide(claim, past, bundle, now, doubts=(*decision.gates[:2], spent))
             return self._write(case, again, steps)
 
@@ -102,14 +112,24 @@ class ClaimService:
         return decided, past, None
 
     def _decide(self, case: _Case) -> Decision:
-        """The decision; where a feature or the score cannot be computed, the claim goes to a person."""
+        """The decision; where cover, a feature or the score cannot be computed, the claim goes to a person."""
         try:
             return self.decider.decide(case.claim, case.past, case.bundle, case.now, doubts=case.preceding)
         except Exception as error:
             log.exception("score_failed", claim_id=case.claim.claim_id, error=str(error))
-            doubt = Gate("bundle", False, f"the score could not be computed: {type(error).__name__}")
+            doubt = Gate("bundle", False, f"the claim could not be judged: {type(error).__name__}")
             unknown = Past(aggregates=None, order=case.past.order)
-            return self.decider.decide(case.claim, unknown, case.bundle, case.now, doubts=(doubt, *case.preceding[1:]))
+            doubts = (doubt, *case.preceding[1:])
+            judged = self._judged(case)
+            return self.decider.decide(case.claim, unknown, case.bundle, case.now, doubts=doubts, judgement=judged)
+
+    def _judged(self, case: _Case) -> Judgement:
+        """What the guarantees say, where the score failed: the reviewer is to know it all the same."""
+        try:
+            return self.decider.judge(case.claim, facts(case.claim), case.past)
+        except Exception as error:
+            log.exception("cover_failed", claim_id=case.claim.claim_id, error=str(error))
+            return UNJUDGED
 
     def _write(self, case: _Case, decision: Decision, steps: metrics.Steps) -> str | None:
         """The answer once it is durable; None where another request decided this claim first."""
@@ -138,7 +158,8 @@ class ClaimService:
         kind = "review" if decision.decision == "review" else "audit" if decision.audit.selected else None
         # In order of time: an index grows at its end for less than in the middle.
         case_id = f"case_{microseconds(case.now):014x}{secrets.token_hex(5)}" if kind else None
-        decided_at, policy, used = microseconds(case.now), self.decider.rules.version, case.past.order.approved
+        decided_at, used, judgement = microseconds(case.now), case.past.order.approved, decision.judgement
+        policy = judgement.policy.version if judgement.policy else "none"
         answer = decision_part(
             case.claim, decision, reasons, decided_at=decided_at, case_id=case_id, policy=policy, used=used
         )
@@ -158,6 +179,9 @@ class ClaimService:
             threshold=decision.threshold,
             model_version=decision.model_version,
             policy_version=policy,
+            rules_version=self.decider.rules.version,
+            guarantee=judgement.best.guarantee if judgement.best else None,
+            once=_once(case.claim, judgement),
             code_version=__version__,
             audit_selected=decision.audit.selected,
             audit_probability=decision.audit.probability,

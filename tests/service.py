@@ -74,15 +74,16 @@ def a_claim(**changes: Any) -> dict[str, Any]:
         "amount": 4_900,
         "currency": "CNY",
         "buyer": {"buyer_id": unique("buyer"), "verified": True, "registered_at": stamp(days=700)},
-        "merchant": {"merchant_id": unique("merchant")},
+        "merchant": {"merchant_id": unique("merchant"), "guarantees": ["fresh_spoilage"]},
         "order": {
             "order_id": unique("order"),
             "paid_at": stamp(days=5),
             "paid_amount": 9_900,
             "shipped_at": stamp(days=4),
-            "delivered_at": stamp(days=1),
+            "delivered_at": stamp(hours=6),
         },
-        "items": [{"item_id": unique("item"), "category": "food.fresh.fruit", "quantity": 1, "unit_price": 9_900}],
+        "items": [{"item_id": unique("item"), "category": "food.fresh.fruit", "quantity": 1}],
+        "affected_share": 1.0,
         "evidence": [{"evidence_id": unique("photo"), "kind": "photo"}],
     }
     return merged(claim, changes)

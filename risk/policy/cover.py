@@ -132,6 +132,10 @@ class Judgement:
         return self.policy is not None and self.policy.guarantees[cover.guarantee].amount.of == "advance"
 
 
+UNJUDGED = Judgement(None, (), None, 0, None, ("what the guarantees say could not be worked out",))
+"""Where judging itself failed: nothing is covered, and a person looks."""
+
+
 def judge(policy: Policy | None, request: Request) -> Judgement:
     """Every guarantee that could apply to a request."""
     if policy is None:
@@ -177,7 +181,7 @@ def _supported(policy: Policy, paying: list[Cover], request: Request) -> tuple[i
     used: dict[str, int] = {}
     for item in dict.fromkeys(item for cover in fitting for item in cover.by_item):
         most = max(fitting, key=lambda cover: cover.by_item.get(item, 0))
-        used[most.guarantee] = used.get(most.guarantee, 0) + most.by_item[item]
+        used[most.guarantee] = used.get(most.guarantee, 0) + most.by_item.get(item, 0)
     total = sum(used.values())
     return (total if request.left is None else max(0, min(total, request.left))), used
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable
 
-from risk.claim import Claim, Item, facts, promises
+from risk.claim import Claim, Item, facts, promises, tracking_number
 from risk.features import Facts
 from risk.policy.cover import Goods, Request
 from risk.policy.definition import MOMENTS
@@ -14,7 +14,6 @@ _EVIDENCE = {"photo": "photo_count", "video": "video_count", "certificate": "cer
 def request_of(claim: Claim, known: Facts | None = None, *, left: int | None = None, used: Iterable[str] = ()) -> Request:
     """A live claim. `known` are its facts where they are at hand; `left` and `used` are what the store knows of its order."""
     known = facts(claim) if known is None else known
-    parcel = claim.return_parcel
     return Request(
         reason=claim.reason,
         remedy=claim.remedy,
@@ -29,7 +28,7 @@ def request_of(claim: Claim, known: Facts | None = None, *, left: int | None = N
         left=left,
         time_zone=claim.order.time_zone,
         used=frozenset(used),
-        tracking_number=parcel.tracking_number if parcel else None,
+        tracking_number=tracking_number(claim),
     )
 
 

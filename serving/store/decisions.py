@@ -6,7 +6,7 @@ from typing import Any
 
 import psycopg
 
-from risk.claim import Claim, parties
+from risk.claim import Claim, parties, tracking_number
 from risk.decision import Past
 from risk.errors import Unavailable
 from risk.features import FeatureSet
@@ -33,6 +33,10 @@ class Record:
     threshold: float | None
     model_version: str | None
     policy_version: str
+    rules_version: str
+    guarantee: str | None
+    once: str | None
+    """What a guarantee that pays only once would have paid for: JSON, [[kind, id], …]."""
     code_version: str
     audit_selected: bool
     audit_probability: float
@@ -48,8 +52,12 @@ class Stored:
     answer: str
 
 
-class OrderSpent(Exception):
-    """Another claim took what was left of the order in the same moment."""
+class Taken(Exception):
+    """Another claim took in the same moment what this one was to be paid from; `gate` is the check that it would fail."""
+
+    def __init__(self, gate: str, sentence: str) -> None:
+        self.gate = gate
+        super().__init__(sentence)
 
 
 class Stale(Exception):
@@ -72,7 +80,9 @@ class Decisions:
 
         Raises Unavailable where the database is away, psycopg.Error where only this look-up failed.
         """
-        parameters = self._lookup.parameters(parties(claim), now, claim.claim_id, claim.order.order_id)
+        parameters = self._lookup.parameters(
+            parties(claim), now, claim.claim_id, claim.order.order_id, tracking_number(claim)
+        )
         return self._lookup.read(self._database.fetch(self._statement, parameters))
 
     def stored(self, claim_id: str) -> Stored | None:
@@ -83,8 +93,9 @@ class Decisions:
     def record(self, claim: Claim, record: Record) -> bool:
         """Write a decision, its place in the past, the order's reservation, the case, in one transaction.
 
-        False where the claim has a decision already; then nothing is written. Raises OrderSpent where the order cannot
-        bear the approval any more, Stale where it came too late, Unavailable where it could not be written down.
+        False where the claim has a decision already; then nothing is written. Raises Taken where the order cannot bear the
+        approval any more or its guarantee has paid, Stale where it came too late, Unavailable where it could not be
+        written down.
         """
         parameters = {
             **vars(record),
@@ -99,7 +110,10 @@ class Decisions:
         try:
             written, fresh = self._database.fetch(self._insert, [parameters[name] for name in self._order])
         except psycopg.errors.CheckViolation as error:
-            raise OrderSpent from error
+            said = "another claim took what was left of the order at the same moment"
+            raise Taken("order_reservation", said) from error
+        except psycopg.errors.UniqueViolation as error:
+            raise Taken("paid_once", "another claim was paid for the same order or tracking number at the same moment") from error
         except psycopg.Error as error:
             raise Unavailable(f"the decision could not be written down: {error}") from error
         if fresh != _TRUE:
@@ -166,6 +180,10 @@ def _insert_statement(features: FeatureSet, stalest: int) -> str:
             currency = coalesce(known.currency, EXCLUDED.currency),
             buyer_id = coalesce(known.buyer_id, EXCLUDED.buyer_id),
             merchant_id = coalesce(known.merchant_id, EXCLUDED.merchant_id)
+        ), spent AS (
+          INSERT INTO paid_once (kind, id, claim_id)
+          SELECT one ->> 0, one ->> 1, claim_id FROM written, jsonb_array_elements({values(["once"])}::jsonb) AS one
+          WHERE {values(["decision"])} = 'approve'
         ), opened AS (
           INSERT INTO review_case (case_id, claim_id, kind, opened_at)
           SELECT {values(["case_id"])}, claim_id, {values(["case_kind", "decided_at"])} FROM written
@@ -178,7 +196,7 @@ def _insert_statement(features: FeatureSet, stalest: int) -> str:
 _TRUE = b"\x01"
 _COLUMNS = (
     "claim_id", "digest", "decided_at", "decision", "gate", "order_id", "amount", "currency", "claim", "answer",
-    "feature_set", "features", "raw", "score", "threshold", "model_version", "policy_version", "code_version",
+    "feature_set", "features", "raw", "score", "threshold", "model_version", "policy_version", "rules_version", "guarantee", "once", "code_version",
     "audit_selected", "audit_probability",
 )  # fmt: skip
 _TYPES = (

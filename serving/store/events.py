@@ -146,7 +146,7 @@ def _settle(connection: Connection, event: ClaimOutcome) -> None:
     row = connection.execute(_REVIEWED, (event.claim_id,)).fetchone()
     if row is None:
         return
-    case_id, settled, amount, order_id = row
+    case_id, settled, amount, order_id, once = row
     paid = event.amount if event.amount is not None else amount
     now_paid = paid if event.outcome in ("approved", "part") else 0
     connection.execute("UPDATE review_case SET state = 'closed', settled = %s WHERE case_id = %s", (now_paid, case_id))
@@ -154,11 +154,17 @@ def _settle(connection: Connection, event: ClaimOutcome) -> None:
     connection.execute(
         "UPDATE order_account SET waiting = waiting - %s, told = told + %s WHERE order_id = %s", (released, told, order_id)
     )
+    if once is not None and now_paid:
+        connection.execute(_SPENT, (event.claim_id, once))
 
 
 _REVIEWED = """
-    SELECT case_id, settled, amount, order_id FROM review_case JOIN decision USING (claim_id)
+    SELECT case_id, settled, amount, order_id, once FROM review_case JOIN decision USING (claim_id)
     WHERE claim_id = %s AND kind = 'review' FOR UPDATE OF review_case
+"""
+_SPENT = """
+    INSERT INTO paid_once (kind, id, claim_id)
+    SELECT one ->> 0, one ->> 1, %s FROM jsonb_array_elements(%s::jsonb) AS one ON CONFLICT DO NOTHING
 """
 _CHARGED_BACK = """
     INSERT INTO order_account AS known (order_id, told) VALUES (%s, %s)

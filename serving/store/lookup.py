@@ -47,15 +47,18 @@ class Lookup:
         self._totals = _array(2, len(self._probes) * (1 + len(self._measures)))
         self.statement, self._order = numbered(self._statement())
 
-    def parameters(self, parties: Mapping[str, str | None], as_of: int, claim_id: str, order_id: str) -> list[Any]:
+    def parameters(
+        self, parties: Mapping[str, str | None], as_of: int, claim_id: str, order_id: str, tracking_number: str | None = None
+    ) -> list[Any]:
         """Parameters for one claim, in the order of the statement; `as_of` in microseconds."""
         cuts = {f"w{window // HOUR}": as_of - window for window in self._windows}
-        named = {**parties, **cuts, "now": as_of, "claim_id": claim_id, "order_id": order_id}
+        given = {"now": as_of, "claim_id": claim_id, "order_id": order_id, "tracking_number": tracking_number}
+        named = {**parties, **cuts, **given}
         return [named[name] for name in self._order]
 
     def read(self, row: Sequence[bytes | None]) -> tuple[bool, Past]:
         """What a row in PostgreSQL's binary form says: whether the claim was decided before, and its past."""
-        decided, money, currency, buyer, merchant, read, totals = row
+        decided, used, money, currency, buyer, merchant, read, totals = row
         assert read is not None
         aggregates: list[int | None] = [None if number == _NONE else number for number in self._read.unpack(read)]
         if totals is not None:
@@ -64,7 +67,7 @@ class Lookup:
             for place, upto, before, measure in self._differences:
                 aggregates[place] = (aggregates[place] or 0) + rows[upto][measure] - rows[before][measure]
         order = UNKNOWN if money is None else _order(money, currency, buyer, merchant)
-        return decided == _TRUE, Past(aggregates, order)
+        return decided == _TRUE, Past(aggregates, order, frozenset(used.decode().split()) if used else frozenset())
 
     def _statement(self) -> str:
         columns, sources = [], []
@@ -76,6 +79,8 @@ class Lookup:
         # One array instead of a column for each number: cheaper to send and to take apart.
         return (
             "SELECT EXISTS (SELECT FROM decision WHERE claim_id = %(claim_id)s), "
+            "(SELECT string_agg(kind, ' ') FROM paid_once WHERE (id = %(order_id)s AND kind = 'order')"
+            " OR (id = %(tracking_number)s AND kind = 'tracking_number')), "
             # Without a row there is no array at all, not one of missing numbers.
             f"CASE WHEN order_id IS NOT NULL THEN ARRAY[approved, waiting, elsewhere, told, coalesce(paid, {_NONE})] END, currency, buyer_id, merchant_id, "
             f"ARRAY[{', '.join(columns)}], {self._running_totals() if self._probes else 'NULL'} FROM {', '.join(sources)}"

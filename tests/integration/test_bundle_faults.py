@@ -125,7 +125,8 @@ def test_a_bundle_that_cannot_score_sends_claims_to_a_person_with_that_doubt(
     monkeypatch.setitem(vars(bundle), "_words", words)
     answer = own_service.api.decide(a_claim())
     assert (answer["decision"], answer["risk"]["score"]) == ("review", None)
-    assert answer["gates"][0] == {"gate": "bundle", "passed": False, "detail": "the score could not be computed: ValueError"}
+    assert answer["gates"][0] == {"gate": "bundle", "passed": False, "detail": "the claim could not be judged: ValueError"}
+    assert answer["guarantee"] == "fresh_spoilage"
 
 
 def test_a_repeat_gets_the_first_answer_whatever_became_of_the_bundle(own_service: Service) -> None:

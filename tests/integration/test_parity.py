@@ -17,6 +17,7 @@ from risk.decision import Decider, Past
 from risk.features import Calculator, load_features
 from risk.gates import load_rules
 from risk.order import UNKNOWN, OrderAccount
+from risk.policy.definition import load_policies
 from serving.commands.load import load_log
 from serving.store.database import Database, Prepared
 from serving.store.lookup import Lookup
@@ -115,7 +116,7 @@ def test_a_replayed_day_gives_the_features_scores_and_decisions_of_the_bulk_path
         decided = decided_claims(history, bundle, start, start + DAY)
     assert len(rows) > 10
     _move_watermark(database, start + DAY // 2)
-    decider = Decider(features=features, rules=load_rules(), audit_secret=b"secret")
+    decider = Decider(features=features, rules=load_rules(), policies=load_policies(), audit_secret=b"secret")
     orders: dict[str, OrderAccount] = {}
     for row, bulk, decision in zip(rows, scored.to_dict("records"), decided["decision"], strict=True):
         claim = Claim.model_validate_json(json.dumps(body(row, bundle.signals)))

@@ -17,13 +17,14 @@ from risk.decision import Decider, Past
 from risk.features import load_features
 from risk.gates import Gate, load_rules
 from risk.order import OrderAccount
+from risk.policy.definition import load_policies
 from tests.service import BUNDLE_KEY, a_claim, merged
 
 FEATURES = load_features()
 NOTHING = Past(aggregates=[0 if a.how in ("sum", "distinct") else None for a in FEATURES.aggregates])
 # Later than any claim made while the whole suite runs: a claim from the future would be refused.
 NOW = datetime.now(UTC) + timedelta(hours=1)
-DECIDER = Decider(features=FEATURES, rules=load_rules(), audit_secret=b"a secret")
+DECIDER = Decider(features=FEATURES, rules=load_rules(), policies=load_policies(), audit_secret=b"a secret")
 
 
 @pytest.fixture(scope="module")
@@ -57,7 +58,7 @@ def test_a_claim_after_confirmed_abuse_goes_to_a_person(bundle: Bundle) -> None:
 def test_the_same_claim_and_past_give_the_same_decision(bundle: Bundle) -> None:
     claim = parsed()
     first = DECIDER.decide(claim, NOTHING, bundle, NOW)
-    again = Decider(features=FEATURES, rules=load_rules(), audit_secret=b"a secret")
+    again = Decider(features=FEATURES, rules=load_rules(), policies=load_policies(), audit_secret=b"a secret")
     assert all(again.decide(claim, NOTHING, bundle, NOW) == first for _ in range(5))
 
 
@@ -126,8 +127,8 @@ def test_the_draw_of_an_audit_depends_on_the_claim_id_and_the_secret_alone(bundl
     claims = [parsed(amount=9_000) for _ in range(200)]
     draws = [DECIDER.decide(claim, NOTHING, bundle, NOW).audit for claim in claims]
     later = [DECIDER.decide(claim, NOTHING, bundle, NOW + timedelta(hours=1)).audit for claim in claims]
-    other = Decider(features=FEATURES, rules=replace(load_rules(), audit_rate=1.0, largest={"CNY": 18_000}), audit_secret=b"other")
-    same = Decider(features=FEATURES, rules=replace(load_rules(), audit_rate=1.0, largest={"CNY": 18_000}), audit_secret=b"a secret")
+    other = Decider(features=FEATURES, rules=replace(load_rules(), audit_rate=1.0, largest={"CNY": 18_000}), policies=load_policies(), audit_secret=b"other")
+    same = Decider(features=FEATURES, rules=replace(load_rules(), audit_rate=1.0, largest={"CNY": 18_000}), policies=load_policies(), audit_secret=b"a secret")
     assert draws == later
     assert [other.decide(c, NOTHING, bundle, NOW).audit for c in claims] != [
         same.decide(c, NOTHING, bundle, NOW).audit for c in claims
