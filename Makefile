@@ -9,13 +9,14 @@ ARGS =
 .PHONY: help run stop test lint bench notebooks clean environment environment-dev
 
 help:
-	@echo "make run        the service on a simulated marketplace, with a few claims decided (Ctrl-C stops it)"
-	@echo "make stop       stop what an earlier 'make run' left running"
-	@echo "make test       lint, then all tests"
-	@echo "make lint       ruff and mypy"
-	@echo "make bench      the benchmarks of docs/benchmarks.md"
-	@echo "make notebooks  run every notebook from start to end"
-	@echo "make clean      remove the environment and all caches (your data in var/ and bundles/ stays)"
+	@echo "make run          the service on a simulated marketplace, with a few claims decided (Ctrl-C stops it)"
+	@echo "make stop         stop what an earlier 'make run' left running"
+	@echo "make test         lint, then all tests"
+	@echo "make lint         ruff and mypy"
+	@echo "make bench        the benchmarks of docs/benchmarks.md"
+	@echo "make notebooks    run every notebook from start to end"
+	@echo "make environment  make or renew the environment in .venv (run, test and others do it first)"
+	@echo "make clean        remove the environment and all caches (your data in var/ and bundles/ stays)"
 	@echo
 	@echo "ARGS=... is handed to the command: make run ARGS='--lang zh', make test ARGS='-k parity'"
 	@echo "PYTHON=... chooses the Python; HOST, PORT, DATABASE_URL and others: docs/operations.md"

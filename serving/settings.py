@@ -25,6 +25,8 @@ class Settings:
     statement_timeout_ms: int = 1000
     max_body_bytes: int = 256 * 1024
     log_level: str = "info"
+    demo_claims: int = 40_000
+    """Size of the demonstration's marketplace; fewer than are allowed do not train."""
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str] | None = None) -> "Settings":
@@ -50,6 +52,7 @@ class Settings:
             statement_timeout_ms=number("STATEMENT_TIMEOUT_MS", cls.statement_timeout_ms, 10, 10_000),
             max_body_bytes=number("MAX_BODY_BYTES", cls.max_body_bytes, 1024, 64 * 1024 * 1024),
             log_level=given.get("LOG_LEVEL", cls.log_level).lower(),
+            demo_claims=number("DEMO_CLAIMS", cls.demo_claims, 8_000, 2_000_000),
         )
         if settings.log_level not in ("debug", "info", "warning", "error"):
             problems.append(Problem("LOG_LEVEL", "one of debug, info, warning, error is expected"))

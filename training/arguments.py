@@ -3,7 +3,7 @@
 import argparse
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
@@ -15,7 +15,10 @@ from risk.errors import InputError, Problem
 
 def moment(text: str) -> int:
     """A day or a time as microseconds; without an offset it is UTC."""
-    parsed = datetime.fromisoformat(text)
+    try:
+        parsed = datetime.fromisoformat(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r}: a day such as 2026-03-01 is expected") from None
     return microseconds(parsed if parsed.tzinfo else parsed.replace(tzinfo=UTC))
 
 
@@ -27,6 +30,21 @@ def add_history(parser: argparse.ArgumentParser) -> None:
 def add_moment(parser: argparse.ArgumentParser, name: str, *, help: str, required: bool = False) -> None:
     """An argument that is a day or a time, exclusive at the end and inclusive at the start."""
     parser.add_argument(name, type=moment, help=help, required=required, metavar="DATE")
+
+
+def file_problems(files: Mapping[str, Path | None]) -> list[Problem]:
+    """What keeps files from being written, by the argument that names each; those not asked for are None."""
+    return [
+        Problem(name, f"{path} is a folder" if path.is_dir() else f"there is no folder {path.parent}")
+        for name, path in files.items()
+        if path is not None and (path.is_dir() or not path.parent.is_dir())
+    ]
+
+
+def refuse_file(name: str, path: Path) -> None:
+    """Raises InputError where the file that an argument names cannot be written, before anything slow begins."""
+    if problems := file_problems({name: path}):
+        raise InputError(problems)
 
 
 @contextmanager

@@ -6,7 +6,7 @@ the answer, and labels that were known too early to be true.
 
 import argparse
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sized
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -21,6 +21,7 @@ from training.history import _COLUMNS as COLUMNS
 from training.history import _TYPES as COLUMN_TYPES
 from training.history import REQUIRED, table_file
 from training.leaks import label_warnings, leak_warnings, signal_warnings
+from training.uneven import delimiter, uneven_line
 
 _KEYS = {"orders": "order_id", "claims": "claim_id", "labels": "claim_id"}
 _MONEY = {
@@ -33,6 +34,10 @@ _DAY = 86_400_000_000
 _OFFSET = r"\d[ T]?\d*:\d.*([Zz]|[+-]\d\d(:?\d\d)?)$"
 _WRITTEN = "TEXT"
 """Type of a CSV's columns: what is written there may still become a boolean, a text in Parquet may not."""
+_POINTED = r"\d\.0*\s*$"
+"""A whole number with a decimal point: of major units perhaps, or only written by a library that had gaps to fill."""
+_POINT_ADVICE = "minor units are expected (195.00 would be 19500)"
+_MINOR_UNITS = "whole numbers of minor units (195.50 would be 19550)"
 _EXPECTED = {"time": "times with an offset", "int": "whole numbers", "float": "numbers", "text": "texts"}
 
 
@@ -86,9 +91,13 @@ def _summary(findings: Findings) -> Iterator[str]:
     if findings.delay_days:
         quick, half, slow = findings.delay_days
         yield f"days until a label is known: {quick:.2f} (1 of 10), {half:.2f} (half), {slow:.2f} (9 of 10)"
-    yield f"{len(findings.problems)} problems" + (", listed on standard error" if findings.problems else "")
-    yield f"{len(findings.warnings)} warnings"
+    yield _counted(findings.problems, "problem") + (", listed on standard error" if findings.problems else "")
+    yield _counted(findings.warnings, "warning")
     yield from (f"  {warning}" for warning in findings.warnings)
+
+
+def _counted(found: Sized, word: str) -> str:
+    return f"{len(found)} {word}" if len(found) == 1 else f"{len(found)} {word}s"
 
 
 def check_history(path: Path) -> Findings:
@@ -105,7 +114,10 @@ def check_history(path: Path) -> Findings:
             # Against a table that is not there everything would be an offender.
             if rows[others]:
                 _apply(db, source, "claim_id", [rule], problems, warnings)
-        warnings += [*label_warnings(db), *signal_warnings(db), *leak_warnings(db)]
+        about_labels = [*label_warnings(db)]
+        # Without a row to judge, the table itself is the problem.
+        warnings += about_labels if rows["labels"] and rows["claims"] else []
+        warnings += [*signal_warnings(db), *leak_warnings(db)]
         labelled, abuse = _row(db, "SELECT count(*), count(*) FILTER (abuse) FROM outcomes")
         first, last = _row(db, "SELECT min(submitted_at), max(submitted_at) FROM claims")
         delays = _row(db, f"SELECT quantile_cont((known_at - submitted_at) / {_DAY}, [0.1, 0.5, 0.9]) FROM outcomes")[0]
@@ -127,15 +139,32 @@ def _load(
         types = _open(db, path, table)
         rows = _judge(db, table, types, problems, warnings)
     except (duckdb.Error, HistoryError) as error:
-        unreadable = [Problem(table, f"cannot be read: {str(error).splitlines()[0]}")]
-        problems += error.problems if isinstance(error, HistoryError) else unreadable
+        problems += error.problems if isinstance(error, HistoryError) else [_unreadable(path, table, error)]
         db.execute(f"CREATE OR REPLACE TEMP TABLE {table} AS SELECT {_typed_columns(table, {})} LIMIT 0")
         return 0
     missing = [name for name in REQUIRED[table] if name not in types]
     problems += [Problem(f"{table}.{name}", "required column is missing") for name in missing]
+    warnings += _unknown_columns(table, types)
     if not rows:
         problems.append(Problem(table, "has no rows"))
     return rows
+
+
+def _unreadable(path: Path, table: str, error: duckdb.Error) -> Problem:
+    """Why a table cannot be read; of a CSV the line to mend, where there is one."""
+    file = table_file(path, table)
+    uneven = uneven_line(file) if file is not None and file.suffix == ".csv" else None
+    return Problem(table, uneven or f"cannot be read: {str(error).splitlines()[0]}")
+
+
+def _unknown_columns(table: str, types: Mapping[str, str]) -> Iterator[Problem]:
+    """Columns that nobody reads: most often a known one that is misspelt, or a signal without its prefix."""
+    signals = table == "claims"
+    unknown = [name for name in types if name not in COLUMNS[table] and not (signals and name.startswith(SIGNAL_PREFIX))]
+    if unknown:
+        said = "columns {} are not known and are not used" if len(unknown) > 1 else "column {} is not known and is not used"
+        hint = f" (own signals begin with {SIGNAL_PREFIX})" if signals else ""
+        yield Problem(table, said.format(", ".join(unknown)) + hint)
 
 
 def _open(db: duckdb.DuckDBPyConnection, path: Path, table: str) -> dict[str, str]:
@@ -145,6 +174,9 @@ def _open(db: duckdb.DuckDBPyConnection, path: Path, table: str) -> dict[str, st
     # A CSV is read as text, so that a value is judged as it was written.
     parquet = file.suffix == ".parquet"
     raw = db.read_parquet(str(file)) if parquet else db.read_csv(str(file), all_varchar=True, header=True)
+    # Of lines of different lengths the reader makes one column.
+    if not parquet and len(raw.columns) == 1 and delimiter(raw.columns[0]) and (uneven := uneven_line(file)):
+        raise HistoryError([Problem(table, uneven)])
     raw.create_view(f"raw_{table}")
     return dict(zip(raw.columns, map(str, raw.types) if parquet else [_WRITTEN] * len(raw.columns), strict=True))
 
@@ -199,7 +231,12 @@ def _rules_of_values(table: str, types: dict[str, str]) -> Iterator[_Rule]:
         if name in COLUMNS[table]:
             kind = COLUMN_TYPES[name]
             typed, empty = _typed(name, types), f"({value} IS NULL OR {value}::VARCHAR = '')"
-            yield _Rule(where, f"values are not {_EXPECTED[kind]}", f"NOT {empty} AND {typed} IS NULL", value)
+            money = name in _MONEY.get(table, ())
+            expected = _MINOR_UNITS if money else _EXPECTED[kind]
+            yield _Rule(where, f"values are not {expected}", f"NOT {empty} AND {typed} IS NULL", value)
+            if money and found == _WRITTEN:
+                pointed = f"regexp_matches({value}, '{_POINTED}')"
+                yield _Rule(where, f"amounts are written with a decimal point; {_POINT_ADVICE}", pointed, value, warning=True)
             if name in REQUIRED[table]:
                 yield _Rule(where, "rows without a value in a required column", empty)
             if kind == "time" and found != "TIMESTAMP WITH TIME ZONE":
@@ -233,8 +270,10 @@ def _rules_of_rows(table: str) -> Iterator[_Rule]:
 
 
 def _rules_between_tables() -> Iterator[tuple[_Rule, str, str]]:
-    labels = "labels JOIN claims USING (claim_id)"
-    orders = "claims JOIN orders USING (order_id)"
+    # An id that occurs twice is reported as such; each row of the other table is still one offender.
+    labels = "labels JOIN (SELECT claim_id, min(submitted_at) AS submitted_at FROM claims GROUP BY 1) AS claims USING (claim_id)"
+    facts = ", ".join(f"min({name}) AS {name}" for name in ("buyer_id", "merchant_id", "paid_at"))
+    orders = f"claims JOIN (SELECT order_id, {facts} FROM orders GROUP BY 1) AS orders USING (order_id)"
     early = "labels.known_at < claims.submitted_at"
     yield _Rule("labels.known_at", "labels are known before their claim was submitted", early), labels, "claims"
     unknown = _Rule("labels.claim_id", "labels are for claims that do not exist", "true")

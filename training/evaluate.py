@@ -10,7 +10,7 @@ import numpy as np
 
 from risk.bundle import Bundle, signing_key
 from risk.errors import InputError, Problem
-from training.arguments import add_history, add_moment
+from training.arguments import add_history, add_moment, file_problems
 from training.dataset import scored_claims
 from training.history import open_history
 from training.report import Figures, Gain, Settings, Subject, as_json, group_gain, judge, render_html, write_whole
@@ -67,11 +67,7 @@ def _refuse(args: argparse.Namespace, start: int, end: int) -> None:
         )
         if value < least
     ]
-    problems += [
-        Problem(name, f"there is no folder {path.parent}" if not path.parent.is_dir() else f"{path} is a folder")
-        for name, path in (("--report", args.report), ("--json", args.json))
-        if path is not None and (path.is_dir() or not path.parent.is_dir())
-    ]
+    problems += file_problems({"--report": args.report, "--json": args.json})
     if problems:
         raise InputError(problems)
 

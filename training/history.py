@@ -43,7 +43,7 @@ _SQL = {
     "float": "{column}::DOUBLE",
 }
 _COLUMNS = {
-    "orders": ("order_id", "buyer_id", "merchant_id", "known_at", *ORDER_FACTS),
+    "orders": ("order_id", "buyer_id", "merchant_id", "known_at", *ORDER_FACTS, "refunded_amount", "currency"),
     "claims": ("claim_id", "order_id", *ENTITY_COLUMNS, *TIMES, *NUMBERS, *TEXTS, "as_of", "currency"),
     "labels": ("claim_id", "known_at", "label", "source", "audit_probability"),
 }

@@ -36,7 +36,7 @@ def label_warnings(db: duckdb.DuckDBPyConnection) -> Iterator[Problem]:
     """).fetchall()[0]
     for word, many in (("abuse", abuse), ("legitimate", labelled - abuse)):
         if many < FEWEST_LABELS:
-            seen = f"only {many} claims are" if many else "no claim is"
+            seen = f"only {many} claim{'s are' if many > 1 else ' is'}" if many else "no claim is"
             yield Problem("labels.label", f"{seen} labelled {word}; at least {FEWEST_LABELS} are needed to learn from")
     delay = "labels.known_at"
     if labelled and early > EARLY_SHARE * labelled:

@@ -7,7 +7,7 @@ import ibis
 from ibis import _
 
 from risk.features import load_features
-from training.arguments import add_history, add_moment
+from training.arguments import add_history, add_moment, refuse_file
 from training.features import event_log
 from training.history import open_history
 
@@ -23,6 +23,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> None:
     """Write the log in order of time."""
+    refuse_file("--out", args.out)
     partial = args.out.with_suffix(".partial")
     with open_history(args.history) as history:
         log = event_log(history, load_features())

@@ -13,15 +13,20 @@ CHAMPION, VERSIONS = "champion", "versions"
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments."""
-    parser.add_argument("bundle", type=Path, help="folder of the bundle")
-    parser.add_argument("--to", type=Path, help="folder of the champion (default: beside the bundle)")
+    parser.add_argument("bundle", type=Path, help="folder of the bundle; an older version under versions/ to go back to it")
+    parser.add_argument("--to", type=Path, help="folder of the champion (default: beside the bundle, or beside versions/)")
 
 
 def run(args: argparse.Namespace) -> None:
     """Verify, keep a copy under its version, and point `champion` at it."""
-    store = args.to or args.bundle.resolve().parent
+    store = args.to or _store_of(args.bundle.resolve())
     version = promote(args.bundle, store)
     print(f"{version} is the champion in {store}")
+
+
+def _store_of(bundle: Path) -> Path:
+    """Where the champion of a bundle lies: beside it, or beside the folder of versions that it is kept in."""
+    return bundle.parent.parent if bundle.parent.name == VERSIONS else bundle.parent
 
 
 def promote(bundle: Path, store: Path) -> str:

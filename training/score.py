@@ -11,7 +11,7 @@ from risk.bundle import Bundle, signing_key
 from risk.features.definition import NUMBERS, TEXTS, TIMES
 from risk.gates import all_gates, first_failed, load_rules
 from risk.order import UNKNOWN, OrderAccount
-from training.arguments import add_history, add_moment
+from training.arguments import add_history, add_moment, refuse_file
 from training.dataset import rows_until, scored_claims
 from training.history import History, open_history
 
@@ -27,6 +27,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> None:
     """Score and write."""
+    refuse_file("--out", args.out)
     bundle = Bundle.load(args.bundle, signing_key())
     with open_history(args.history) as history:
         scores = decided_claims(history, bundle, getattr(args, "from"), args.to)

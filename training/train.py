@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from sklearn.linear_model import LogisticRegression
 
 from risk.bundle import Bundle, signing_key, write_bundle
-from risk.errors import HistoryError, Problem
+from risk.errors import HistoryError, InputError, Problem
 from risk.features import load_features
 from training.arguments import add_history, add_moment, replaced_folder
 from training.check import check_history
@@ -51,6 +51,7 @@ PARAMETERS: dict[str, Any] = {
     "verbosity": -1,
 }
 MOST_TREES, PATIENCE = 120, 20
+MOST_GAP_DAYS = 3650
 
 
 @dataclass(frozen=True)
@@ -82,8 +83,8 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> None:
     """Check the history, train, write the bundle, and print what came out."""
-    if not 0 < args.alpha < 1:
-        raise HistoryError([Problem("--alpha", "a share between 0 and 1 is expected")])
+    _refuse(args)
+    _tell("checking the history")
     findings = check_history(args.history)
     for warning in findings.warnings:
         print(f"warning: {warning}", file=sys.stderr)
@@ -103,19 +104,36 @@ def run(args: argparse.Namespace) -> None:
         print(f"{name:<10} {part['from'][:10]} to {part['to'][:10]}  {part['labelled']:>8,} labelled, {part['abuse']:,} abuse")
 
 
+def _refuse(args: argparse.Namespace) -> None:
+    """Everything that is wrong with the arguments, before anything slow begins."""
+    problems = []
+    if not 0 < args.alpha < 1:
+        problems.append(Problem("--alpha", "a share between 0 and 1 is expected"))
+    # Not a number is in no range.
+    if args.gap_days is not None and not 0 <= args.gap_days <= MOST_GAP_DAYS:
+        problems.append(Problem("--gap-days", f"a number of days from 0 to {MOST_GAP_DAYS} is expected"))
+    if problems:
+        raise InputError(problems)
+
+
 def train(
     history: History, *, until: int, seed: int, gap_days: float | None, alpha: float, threads: int
 ) -> tuple[dict[str, Any], str]:
     """The manifest and the model text of a new bundle; raises HistoryError where there are too few labels."""
+    last = rows_until(history, until)
+    if not last:
+        raise HistoryError([Problem("--until", f"no claim before --until ({_iso(until)[:10]})")])
     labels = labels_at(history, until)
     labels = labels[labels["label"].isin(("abuse", "legitimate")) & (labels["submitted_at"] < until)]
     gap = int(gap_days * DAY) if gap_days is not None else _delay(labels, until)
     slices = _slices(labels, until, gap)
     calibrate = slices["calibrate"]
-    matrix = build_matrix(history, last=rows_until(history, until))
+    _tell(f"computing the features of {last:,} claims")
+    matrix = build_matrix(history, last=last)
     words = matrix.vocabulary()
     values = matrix.encoded({name: {word: code for code, word in enumerate(known)} for name, known in words.items()})
     booster = _fit(matrix, values, slices, seed=seed, threads=threads)
+    _tell(f"calibrating on {len(calibrate.rows):,} later claims")
     raw = np.asarray(booster.predict(values[calibrate.rows], raw_score=True))
     calibrator = _calibrator(raw, calibrate)
     score = 1.0 / (1.0 + np.exp(-(calibrator["slope"] * raw + calibrator["intercept"])))
@@ -214,14 +232,19 @@ def _fit(
             params=parameters,
         )
 
+    fit, stop, refit = (slices[name] for name in ("fit", "stop", "refit"))
+    _tell(f"finding the number of trees: learning from {len(fit.rows):,} labelled claims, judging on {len(stop.rows):,} later ones")
     stopping = [lightgbm.early_stopping(PATIENCE, verbose=False), _progress]
-    found = lightgbm.train(parameters, data(slices["fit"]), MOST_TREES, [data(slices["stop"])], callbacks=stopping)
-    return lightgbm.train(parameters, data(slices["refit"]), max(found.best_iteration, 1))
+    found = lightgbm.train(parameters, data(fit), MOST_TREES, [data(stop)], callbacks=stopping)
+    trees = max(found.best_iteration, 1)
+    _tell(f"learning {trees} trees from {len(refit.rows):,} labelled claims")
+    return lightgbm.train(parameters, data(refit), trees)
 
 
 def _progress(environment: Any) -> None:
     if environment.iteration % 25 == 0:
-        print(f"tree {environment.iteration:>4}  log loss {environment.evaluation_result_list[0][2]:.5f}", file=sys.stderr)
+        loss = environment.evaluation_result_list[0][2]
+        _tell(f"  {environment.iteration + 1} of at most {MOST_TREES} trees, log loss {loss:.4f} (less is better)")
 
 
 def _calibrator(raw: NDArray[np.float64], part: Slice) -> dict[str, float]:
@@ -274,3 +297,7 @@ def _fingerprint(history: History) -> dict[str, str]:
 
 def _iso(moment: int) -> str:
     return datetime.fromtimestamp(moment / 1_000_000, UTC).isoformat()
+
+
+def _tell(what: str) -> None:
+    print(what, file=sys.stderr)

@@ -10,7 +10,7 @@ from types import FrameType
 import psycopg
 
 from risk.errors import RiskError
-from serving.commands.run import free_port
+from serving.commands.run import free_port, web_address
 from serving.demo import prepare
 from serving.demo.card import card
 from serving.demo.cast import Scene, scenes
@@ -26,6 +26,8 @@ from serving.store.migrate import migrate
 
 SCARCE = 50 * 2**20
 """With less than this left (bytes), whatever failed is put down to the disk."""
+_GOES_ON = "stopped; the next start goes on with what is there"
+"""Not said after a failure: the next start would meet it again."""
 
 
 @dataclass(frozen=True)
@@ -45,8 +47,7 @@ class Stage:
     @property
     def url(self) -> str:
         """The same for a browser."""
-        host, port = self.address
-        return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+        return web_address(*self.address)
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -65,25 +66,32 @@ def run(args: argparse.Namespace) -> None:
     if args.stop:
         _stop(stage)
         return
-    claims = prepare.wanted_claims()
     stage.lock.take()
     free_port(settings.host, settings.port)
     for name in (signal.SIGTERM, signal.SIGHUP):
         signal.signal(name, _interrupt)
     try:
-        _perform(stage, claims, once=args.once)
+        _perform_and_tidy(stage, once=args.once)
+    except KeyboardInterrupt:
+        say(_GOES_ON)
+        raise
+    say(_GOES_ON)
+
+
+def _perform_and_tidy(stage: Stage, *, once: bool) -> None:
+    try:
+        _perform(stage, once=once)
     except (OSError, psycopg.Error, RiskError) as error:
-        check_disk(folder, SCARCE)
+        check_disk(stage.folder, SCARCE)
         if isinstance(error, psycopg.Error):
             raise RiskError(f"the database failed: {str(error).splitlines()[0]}") from error
         raise
     finally:
-        _stop_database(settings)
-        say("stopped; the next start goes on with what is there")
+        _stop_database(stage.settings)
 
 
-def _perform(stage: Stage, claims: int, *, once: bool) -> None:
-    steps = Steps(8)
+def _perform(stage: Stage, *, once: bool) -> None:
+    steps, claims = Steps(8), stage.settings.demo_claims
     with steps.step("PostgreSQL" + (" at DATABASE_URL" if stage.settings.database_url else ", an embedded one")):
         url = database_url(stage.settings)
     with steps.step("tables"):
@@ -99,7 +107,7 @@ def _perform(stage: Stage, claims: int, *, once: bool) -> None:
     try:
         with steps.step("the service"):
             server = Server(stage.settings, url, stage.folder / "service.log", lock=stage.lock.descriptor)
-            stage.lock.note(service=server.process)
+            stage.lock.note(service=server.process, url=stage.url)
             server.wait_until_ready()
         with steps.step("an API key"):
             key = prepare.api_key(database, stage.address, stage.folder / "key")
@@ -123,6 +131,7 @@ def _show(stage: Stage, shown: list[Scene], key: str) -> None:
     client = Client(*stage.address, key)
     client.call("GET", "/healthz")
     print("\nThe parties are of the simulated past, chosen so that you see both decisions; the decisions are the service's own.")
+    print("Of the reasons, + raises the risk and - lowers it.")
     for number, scene in enumerate(shown, start=1):
         answer = client.call("POST", "/v1/claims", scene.claim)
         if answer.status != 200:

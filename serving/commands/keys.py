@@ -7,6 +7,7 @@ from serving.settings import Settings
 from serving.store.database import Database
 from serving.store.embedded import database_url
 from serving.store.keys import SCOPES, Keys
+from serving.store.migrate import check_schema
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -22,7 +23,9 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> None:
     """Run the verb."""
-    keys = Keys(Database(database_url(Settings.from_environment())))
+    url = database_url(Settings.from_environment())
+    check_schema(url)
+    keys = Keys(Database(url))
     if args.verb == "create":
         print(keys.create(args.name, [scope for text in args.scope for scope in text.split(",")]))
     elif args.verb == "list":

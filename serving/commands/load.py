@@ -11,6 +11,7 @@ from risk.features import FeatureSet, load_features
 from serving.settings import Settings
 from serving.store.database import Connection, Database
 from serving.store.embedded import database_url
+from serving.store.migrate import check_schema
 from serving.store.totals import rebuild
 
 _BATCH = 20_000
@@ -23,7 +24,9 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> None:
     """Load, add up, say how much."""
-    database = Database(database_url(Settings.from_environment()))
+    url = database_url(Settings.from_environment())
+    check_schema(url)
+    database = Database(url)
     with database.patient() as connection:
         events, totals = load_log(connection, args.log)
     print(f"{events:,} events loaded, {totals:,} running totals")

@@ -6,10 +6,10 @@ import shutil
 import signal
 import socket
 
-from risk.errors import InputError, Problem, Unavailable
+from risk.errors import InputError, Problem
 from serving.settings import Settings
 from serving.store.embedded import database_url
-from serving.store.migrate import newest, revision
+from serving.store.migrate import check_schema
 
 GRACE_SECONDS = 10
 
@@ -24,10 +24,16 @@ def run(args: argparse.Namespace) -> None:
     settings = Settings.from_environment()
     free_port(settings.host, settings.port)
     url = database_url(settings)
-    found = revision(url)
-    if found != newest():
-        raise Unavailable(f"the database is at revision {found}, this code needs {newest()}: run `python -m serving migrate`")
+    check_schema(url)
+    print(f"listening on {web_address(settings.host, settings.port)}; Ctrl-C stops it", flush=True)
     serve(settings, url, "serving.worker:create_worker")
+    rest = "" if settings.database_url else "; the embedded PostgreSQL goes on (`python -m serving stop` ends it)"
+    print(f"stopped{rest}")
+
+
+def web_address(host: str, port: int) -> str:
+    """As a browser takes it."""
+    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
 
 
 def free_port(host: str, port: int) -> None:

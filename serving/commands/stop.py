@@ -12,5 +12,5 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> None:
     """Stop the embedded server where it runs."""
-    stop(Settings.from_environment().data_dir / "postgres")
-    print("the embedded PostgreSQL is stopped")
+    folder = Settings.from_environment().data_dir / "postgres"
+    print("the embedded PostgreSQL is stopped" if stop(folder) else f"no embedded PostgreSQL runs in {folder}")

@@ -24,16 +24,16 @@ class Lock:
     def take(self) -> None:
         """Raises StepFailed where somebody else holds it."""
         if not self._try():
-            processes = self._holders()
+            where = self._noted().get("url")
             raise StepFailed(
-                f"a demonstration runs in {self._file.parent} already (process {_words(processes)}); "
-                "use that one, or end it with `make stop`"
+                f"a demonstration runs in {self._file.parent} already (process {_words(self._holders())}); "
+                f"use that one{f', at {where}' if where else ''}, or end it with `make stop`"
             )
         self.note()
 
-    def note(self, *, service: int | None = None) -> None:
-        """Write down who holds it, for `--stop`."""
-        text = json.dumps({"demo": os.getpid(), "service": service}).encode()
+    def note(self, *, service: int | None = None, url: str | None = None) -> None:
+        """Write down who holds it and where the service is reached, for `--stop` and for whoever comes second."""
+        text = json.dumps({"demo": os.getpid(), "service": service, "url": url}).encode()
         os.ftruncate(self.descriptor, 0)
         os.pwrite(self.descriptor, text, 0)
 
@@ -63,11 +63,15 @@ class Lock:
         return True
 
     def _holders(self) -> list[int]:
+        noted = self._noted()
+        return [int(noted[name]) for name in ("demo", "service") if noted.get(name)]
+
+    def _noted(self) -> dict[str, Any]:
         try:
             noted: dict[str, Any] = json.loads(os.pread(self.descriptor, 1000, 0))
         except ValueError:
-            return []
-        return [int(noted[name]) for name in ("demo", "service") if noted.get(name)]
+            return {}
+        return noted
 
 
 def _alive(process: int) -> bool:

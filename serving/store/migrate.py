@@ -36,7 +36,7 @@ def migrate(url: str) -> str:
             connection.execute(sqlalchemy.text("SELECT pg_advisory_unlock(7231)"))
             connection.commit()
     except sqlalchemy.exc.OperationalError as error:
-        raise Unavailable(f"the database does not answer: {error.orig}") from error
+        raise _away(error) from error
     return newest()
 
 
@@ -46,6 +46,20 @@ def newest() -> str:
 
 
 def revision(url: str) -> str | None:
-    """The revision that the database has."""
-    with _engine(url).connect() as connection:
-        return MigrationContext.configure(connection).get_current_revision()
+    """The revision that the database has, or None; raises Unavailable where it does not answer."""
+    try:
+        with _engine(url).connect() as connection:
+            return MigrationContext.configure(connection).get_current_revision()
+    except sqlalchemy.exc.OperationalError as error:
+        raise _away(error) from error
+
+
+def check_schema(url: str) -> None:
+    """Raises Unavailable with the remedy where the database is away or has another schema than this code needs."""
+    found = revision(url)
+    if found != newest():
+        raise Unavailable(f"the database is at revision {found}, this code needs {newest()}: run `python -m serving migrate`")
+
+
+def _away(error: sqlalchemy.exc.OperationalError) -> Unavailable:
+    return Unavailable(f"the database does not answer: {str(error.orig).splitlines()[0]}")

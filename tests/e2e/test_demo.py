@@ -15,7 +15,10 @@ import psutil
 import pytest
 import requests
 
-ROOT = Path(__file__).resolve().parents[2]
+from serving.demo import prepare
+from serving.settings import Settings
+from tests.service import ROOT, free_port
+
 FIRST_SECONDS, AGAIN_SECONDS = 240, 60
 
 
@@ -82,10 +85,7 @@ class Running:
 
 @pytest.fixture(scope="module")
 def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    place = Place(tmp_path_factory.mktemp("demo"), port)
+    place = Place(tmp_path_factory.mktemp("demo"), free_port())
     yield place
     place.demo("--stop")
 
@@ -97,6 +97,8 @@ def test_from_nothing_to_decisions_stopped_and_started_again(place: Place) -> No
     assert "APPROVED AT ONCE" in text
     assert "GOES TO A PERSON" in text
     assert "missing: photo or video" in text
+    assert "+ raises the risk and - lowers it" in text
+    assert "later ones\n" in text and "(less is better)" in text
     assert requests.get(f"http://127.0.0.1:{place.port}/readyz", timeout=5).status_code == 200
 
     key = place.folder / "var" / "demo" / "key"
@@ -109,6 +111,7 @@ def test_from_nothing_to_decisions_stopped_and_started_again(place: Place) -> No
     second = place.demo()
     assert second.returncode == 1
     assert "runs in" in second.stderr and "make stop" in second.stderr
+    assert f"at http://127.0.0.1:{place.port}," in second.stderr
 
     assert running.stop() == 0
     assert place.processes() == []
@@ -117,6 +120,7 @@ def test_from_nothing_to_decisions_stopped_and_started_again(place: Place) -> No
     again = Running(place)
     text = again.wait_until_up(AGAIN_SECONDS)
     assert "reusing the marketplace" in text and "reusing bundle" in text and "in the database already" in text
+    assert "demonstration's own" not in text
     assert "APPROVED AT ONCE" in text
     assert key.read_text() == before
 
@@ -134,6 +138,25 @@ def test_a_port_in_use_is_one_sentence_with_its_remedy(place: Place) -> None:
     assert refused.returncode == 1
     assert refused.stderr.strip().count("\n") == 0
     assert "set PORT" in refused.stderr
+
+
+def test_a_database_that_is_away_is_one_sentence_and_promises_nothing(tmp_path: Path) -> None:
+    place = Place(tmp_path, free_port())
+    away = place.environment | {"DATABASE_URL": f"postgresql://nobody@127.0.0.1:{free_port()}/nothing"}
+    done = subprocess.run(
+        [sys.executable, "-m", "serving", "demo"], cwd=ROOT, env=away, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 1
+    assert done.stderr.splitlines()[-1].startswith("error: the database does not answer: ")
+    assert "goes on" not in done.stderr
+
+
+def test_a_bundle_that_the_demonstration_did_not_make_is_reused_and_said_to_be_none_of_its_own(
+    promoted: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "claims.parquet").write_bytes(b"another history")
+    bundle = prepare.train(Settings(bundle_dir=promoted), tmp_path)
+    assert capsys.readouterr().err == f"  reusing bundle {bundle.version} (not the demonstration's own)\n"
 
 
 def test_a_size_that_cannot_train_is_refused_at_once(place: Place) -> None:

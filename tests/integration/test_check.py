@@ -175,6 +175,125 @@ def test_what_passes_can_be_opened(tmp_path: Path, form: str) -> None:
         assert history.claims.delivered_at.max().to_pyarrow().as_py() == 1_767_578_400_000_000
 
 
+def written(change: Callable[[str], str], folder: Path, *, tables: Tables | None = None) -> Findings:
+    """What is found about a sound history of CSV files whose text of claims was changed."""
+    file = write(tables or sound(), folder, "csv") / "claims.csv"
+    file.write_text(change(file.read_text(encoding="utf-8")), encoding="utf-8")
+    return check_history(folder)
+
+
+def line(number: int, change: Callable[[str], str]) -> Callable[[str], str]:
+    def changed(text: str) -> str:
+        lines = text.splitlines()
+        lines[number - 1] = change(lines[number - 1])
+        return "\n".join(lines) + "\n"
+
+    return changed
+
+
+def test_money_in_major_units_is_refused_with_what_it_would_be(tmp_path: Path) -> None:
+    tables = sound()
+    tables["claims"]["amount"] = (tables["claims"]["amount"] / 100).map("{:.2f}".format)
+    (problem,) = write_and_check(tables, tmp_path).problems
+    assert problem.where == "claims.amount"
+    assert "values are not whole numbers of minor units (195.50 would be 19550)" in problem.detail
+
+
+@pytest.mark.parametrize("form", ["{}.00", "{}.0"])
+@pytest.mark.parametrize(("table", "column"), [("claims", "amount"), ("orders", "paid_amount"), ("claims", "unit_price")])
+def test_money_with_a_decimal_point_and_no_decimals_passes_with_a_warning(
+    tmp_path: Path, form: str, table: str, column: str
+) -> None:
+    tables = sound()
+    # A column with gaps is what pandas writes as 1500.0.
+    tables[table][column] = [form.format(100 + number) for number in range(400)] if column != "unit_price" else [None, form.format(5)] * 200
+    findings = write_and_check(tables, tmp_path)
+    assert findings.problems == ()
+    (warning,) = findings.warnings
+    assert warning.where == f"{table}.{column}"
+    assert "amounts are written with a decimal point; minor units are expected (195.00 would be 19500)" in warning.detail
+
+
+def write_and_check(tables: Tables, folder: Path) -> Findings:
+    return check_history(write(tables, folder, "csv"))
+
+
+@pytest.mark.parametrize("number", [2, 50, 401])
+def test_a_line_with_too_few_cells_is_named(tmp_path: Path, number: int) -> None:
+    findings = written(line(number, lambda text: text.rsplit(",", 2)[0]), tmp_path)
+    assert found(findings) == {("claims", f"claims.csv line {number} has 4 cells, the header has 6")}
+
+
+def test_a_line_with_too_many_cells_is_named(tmp_path: Path) -> None:
+    findings = written(line(50, lambda text: text + ",spoiled, and how"), tmp_path)
+    assert found(findings) == {("claims", "claims.csv line 50 has 8 cells, the header has 6")}
+
+
+def test_a_line_far_behind_the_sample_that_the_reader_takes_is_named(tmp_path: Path) -> None:
+    findings = written(line(30_002, lambda text: text.rsplit(",", 1)[0]), tmp_path, tables=sound(32_000))
+    assert found(findings) == {("claims", "claims.csv line 30002 has 5 cells, the header has 6")}
+
+
+def test_lines_are_counted_as_an_editor_counts_them(tmp_path: Path) -> None:
+    def change(text: str) -> str:
+        head, first, second, *others = text.splitlines()
+        return "\n".join([f"{head},description", f'{first},"two\nlines, one text"', "", f"{second},x,y", *others])
+
+    assert found(written(change, tmp_path)) == {("claims", "claims.csv line 5 has 8 cells, the header has 7")}
+
+
+def test_a_semicolon_is_a_delimiter_like_any_other(tmp_path: Path) -> None:
+    findings = written(lambda text: line(9, lambda row: row + ";;")(text.replace(",", ";")), tmp_path)
+    assert found(findings) == {("claims", "claims.csv line 9 has 8 cells, the header has 6")}
+
+
+def test_columns_that_nobody_reads_are_named(tmp_path: Path) -> None:
+    tables = sound()
+    for table, name in (("claims", "detector"), ("claims", "reson"), ("claims", "x_own"), ("orders", "x_own"), ("labels", "who")):
+        tables[table][name] = np.arange(400)
+    findings = check_history(write(tables, tmp_path))
+    assert findings.problems == ()
+    assert [str(warning) for warning in findings.warnings] == [
+        "orders: column x_own is not known and is not used",
+        "claims: columns detector, reson are not known and are not used (own signals begin with x_)",
+        "labels: column who is not known and is not used",
+    ]
+
+
+def test_a_claim_that_occurs_twice_does_not_count_its_label_twice(tmp_path: Path) -> None:
+    tables = sound()
+    put("labels", "known_at", slice(0, 1), START - pd.Timedelta(days=9))(tables)
+    repeat("claims")(tables)
+    details = {problem.where: problem.detail for problem in check_history(write(tables, tmp_path)).problems}
+    assert details["labels.known_at"].startswith("1 labels are known before")
+
+
+def test_of_an_order_that_occurs_twice_each_claim_counts_once(tmp_path: Path) -> None:
+    tables = sound()
+    put("orders", "buyer_id", slice(0, 1), "b9")(tables)
+    repeat("orders")(tables)
+    details = {problem.where: problem.detail for problem in check_history(write(tables, tmp_path)).problems}
+    assert details["claims.order_id"].startswith("1 claims are about an order of another buyer")
+
+
+def test_a_folder_that_is_not_there_is_told_without_guesses_about_labels(tmp_path: Path) -> None:
+    findings = check_history(tmp_path / "nowhere")
+    assert {problem.where for problem in findings.problems} == {"orders", "claims", "labels"}
+    assert findings.warnings == ()
+
+
+def test_one_is_told_as_one(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    tables = sound()
+    put("labels", "label", slice(None), "legitimate")(tables)
+    put("labels", "label", slice(0, 1), "abuse")(tables)
+    put("claims", "amount", FEW, -7)(tables)
+    assert main(["check", "--history", str(write(tables, tmp_path))]) == 1
+    told = capsys.readouterr().out
+    assert "\n1 problem, listed" in told
+    assert "\n1 warning\n" in told
+    assert "only 1 claim is labelled abuse" in told
+
+
 def test_everything_wrong_is_listed_at_once_with_a_count_and_an_example(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -102,6 +102,42 @@ def test_a_bad_history_is_refused_with_every_problem_and_no_bundle_is_left(
     assert not (tmp_path / "bundle").exists()
 
 
+@pytest.mark.parametrize("days", ["-3", "nan", "inf", "-inf", "1e300"])
+def test_a_gap_that_is_no_stretch_of_time_is_refused_at_once(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], days: str
+) -> None:
+    options = ["--history", str(tmp_path / "none"), "--out", str(tmp_path / "bundle"), f"--gap-days={days}", "--alpha", "2"]
+    assert training(["train", *options]) == 1
+    assert capsys.readouterr().err.splitlines() == [
+        "error: --alpha: a share between 0 and 1 is expected",
+        "--gap-days: a number of days from 0 to 3650 is expected",
+    ]
+
+
+def test_a_history_that_begins_after_until_is_refused_in_one_sentence(
+    history: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert training(["train", "--history", str(history), "--until", "2020-01-01", "--out", str(tmp_path / "bundle")]) == 1
+    assert "no claim before --until (2020-01-01)" in capsys.readouterr().err
+    assert not (tmp_path / "bundle").exists()
+
+
+def test_a_day_that_is_none_is_answered_with_an_example(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        training(["train", "--history", str(tmp_path), "--until", "yesterday", "--out", str(tmp_path / "bundle")])
+    assert "argument --until: 'yesterday': a day such as 2026-03-01 is expected" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("command", ["log", "score"])
+def test_a_file_that_cannot_be_written_is_refused_before_anything_slow_begins(
+    history: Path, bundle: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], command: str
+) -> None:
+    options = ["--bundle", str(bundle), "--from", UNTIL, "--to", "2026-04-01"] if command == "score" else []
+    for out, said in ((tmp_path / "nodir" / "x", f"there is no folder {tmp_path / 'nodir'}"), (tmp_path, f"{tmp_path} is a folder")):
+        assert training([command, "--history", str(history), *options, "--out", str(out)]) == 1
+        assert capsys.readouterr().err == f"error: --out: {said}\n"
+
+
 def test_a_folder_that_is_no_bundle_is_not_written_over(history: Path, tmp_path: Path) -> None:
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "thesis.txt").write_text("years of work")
@@ -173,6 +209,24 @@ def test_a_promoted_bundle_is_a_copy_that_later_training_does_not_touch(bundle: 
     assert training(["promote", str(bundle), "--to", str(tmp_path)]) == 0
     assert [path.name for path in (tmp_path / "versions").iterdir()] == [version]
     assert Bundle.load(tmp_path / "champion", signing_key()).version == version
+
+
+def test_promoting_a_kept_version_takes_the_champion_back_to_it(candidates: dict[str, Path], tmp_path: Path) -> None:
+    for name in ("first", "second"):
+        assert training(["promote", str(candidates[name]), "--to", str(tmp_path)]) == 0
+    first = Bundle.load(candidates["first"], signing_key()).version
+    assert Bundle.load(tmp_path / "champion", signing_key()).version != first
+    assert training(["promote", str(tmp_path / "versions" / first)]) == 0
+    assert Bundle.load(tmp_path / "champion", signing_key()).version == first
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["champion", "versions"]
+    assert len(list((tmp_path / "versions").iterdir())) == 2
+
+
+def test_promoting_the_champion_itself_leaves_it_where_it_is(candidates: dict[str, Path], tmp_path: Path) -> None:
+    assert training(["promote", str(candidates["first"]), "--to", str(tmp_path)]) == 0
+    before = (tmp_path / "champion").resolve()
+    assert training(["promote", str(tmp_path / "champion")]) == 0
+    assert (tmp_path / "champion").resolve() == before
 
 
 def test_a_bundle_that_was_altered_is_not_promoted(bundle: Path, tmp_path: Path) -> None:

@@ -99,7 +99,7 @@ def test_every_file_that_a_page_names_exists(page: Path) -> None:
     assert not missing
 
 
-@pytest.mark.parametrize("verb", ["help", "run", "stop", "test", "lint", "bench", "notebooks", "clean"])
+@pytest.mark.parametrize("verb", ["help", "run", "stop", "test", "lint", "bench", "notebooks", "environment", "clean"])
 def test_every_verb_of_the_makefile_is_told_by_help(verb: str) -> None:
     makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
     assert re.search(rf"^{verb}:", makefile, re.MULTILINE)

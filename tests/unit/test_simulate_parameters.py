@@ -48,7 +48,7 @@ def test_a_missing_grade_is_named(tmp_path: Path) -> None:
 
 
 def test_a_missing_source_is_named(tmp_path: Path) -> None:
-    path = _changed(tmp_path, 'source = "domain section 4 row 1 for the signals; sizes ours"\n', "")
+    path = _changed(tmp_path, 'source = "how it shows: scan at the address, earlier such claims, dearer orders; sizes ours"\n', "")
     with pytest.raises(SettingError, match=r"typology\.false_not_received: source missing"):
         load(path)
 

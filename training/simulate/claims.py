@@ -11,7 +11,7 @@ from training.simulate.schema import Habits, Signal
 from training.simulate.texts import VARIANTS
 from training.simulate.typologies import YES_NO, show_tells
 
-TIERS = np.array([0.1, 0.3, 0.5, 0.7, 1.0])  # steps of the refunded share of fresh goods, domain section 2.2
+TIERS = np.array([0.1, 0.3, 0.5, 0.7, 1.0])  # steps in which spoiled fresh goods are refunded
 
 
 def claims_of(rng: np.random.Generator, world: World, orders: Columns) -> Columns:

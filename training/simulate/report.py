@@ -59,7 +59,7 @@ def _view(connection: duckdb.DuckDBPyConnection, name: str, path: Path) -> None:
 
 
 def figures(connection: duckdb.DuckDBPyConnection, p: Parameters) -> list[Figure]:
-    """Published figures of domain section 5 and the simulated ones, each with what it counts."""
+    """The published figures of the data file and the simulated ones, each with what it counts."""
     published = p.published
     dollars = p.published["dollar"]
 

@@ -1,4 +1,4 @@
-"""The abuse typologies of domain section 4: who does it with which goods stands in the data file, how it shows here.
+"""The abuse typologies: who does it with which goods stands in the data file, how it shows here.
 
 A tell changes claims where it shows, and only things that a claims service could see. Most abusive claims show none
 (`abuse.mimic`): they look like anybody's and are found, if at all, by what is known of their buyers and things.
@@ -18,7 +18,7 @@ Tell = Callable[[Columns, Array, np.random.Generator, Parameters], None]
 
 @dataclass(frozen=True)
 class Typology:
-    """One kind of abuse; `row` is its row in domain section 4."""
+    """One kind of abuse; `row` is its number in docs/simulator.md."""
 
     name: str
     row: int
