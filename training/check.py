@@ -15,8 +15,8 @@ import duckdb
 
 from risk.claim import MAX_MONEY
 from risk.errors import HistoryError, Problem
-from risk.features.definition import SIGNAL_PREFIX
-from risk.vocabulary import CHANNELS, LABELS, REASONS, REMEDIES, RETURN_METHODS
+from risk.features.definition import SIGNAL_PREFIX, TIMES
+from risk.vocabulary import CHANNELS, GUARANTEES, LABELS, REASONS, REMEDIES, RETURN_METHODS
 from training.history import _COLUMNS as COLUMNS
 from training.history import _TYPES as COLUMN_TYPES
 from training.history import REQUIRED, table_file
@@ -29,6 +29,10 @@ _MONEY = {
     "claims": ("amount", "paid_amount", "refunded_amount", "unit_price"),
 }
 _WORDS = {"reason": REASONS, "remedy": REMEDIES, "channel": CHANNELS, "return_method": RETURN_METHODS}
+_CODES = ("merchant_guarantees", "item_guarantees")
+"""Columns that hold several words with spaces between."""
+_HAPPENED = tuple(name for name in TIMES if name not in ("submitted_at", "promised_by"))
+"""What had happened by the time of a claim, or not: a later moment counts as unknown."""
 _EARLIEST, _LATEST = (int(datetime(year, 1, 1, tzinfo=UTC).timestamp()) * 1_000_000 for year in (1990, 2100))
 _DAY = 86_400_000_000
 _OFFSET = r"\d[ T]?\d*:\d.*([Zz]|[+-]\d\d(:?\d\d)?)$"
@@ -257,6 +261,12 @@ def _rules_of_rows(table: str) -> Iterator[_Rule]:
         if COLUMN_TYPES[name] == "time":
             outside = f"{name} < {_EARLIEST} OR {name} >= {_LATEST}"
             yield _Rule(where, "times before 1990 or after 2100", outside, f"make_timestamp({name})")
+        if table == "claims" and name in _HAPPENED:
+            later = f"{name} > submitted_at"
+            yield _Rule(where, "times lie after their claim and count as unknown", later, f"make_timestamp({name})", warning=True)
+        if table == "claims" and name in _CODES:
+            unknown = f"NOT regexp_full_match({name}, '(({'|'.join(GUARANTEES)})( |$))*')"
+            yield _Rule(where, "lists hold words that are no guarantees and promise nothing", unknown, name, warning=True)
         if name in _WORDS:
             unknown = f"{name} NOT IN {_WORDS[name]}"
             yield _Rule(where, "words are not in the vocabulary and count as unknown", unknown, name, warning=True)

@@ -15,13 +15,19 @@ HOUR = 3_600_000_000
 """Microseconds in an hour; every time in features is an integer number of microseconds since 1970 UTC."""
 WINDOWS = {"1h": HOUR, "24h": 24 * HOUR, **{f"{days}d": days * 24 * HOUR for days in (7, 30, 90, 365)}}
 EVENTS = ("order", "claim", "label")
-TIMES = ("submitted_at", "paid_at", "shipped_at", "promised_by", "delivered_at", "registered_at")
+TIMES = (
+    "submitted_at", "paid_at", "shipped_at", "promised_by", "delivered_at", "registered_at", "intercepted_at", "lost_at",
+    "return_shipped_at", "return_picked_up_at", "return_received_at",
+)  # fmt: skip
 NUMBERS = (
     "amount", "paid_amount", "refunded_amount", "unit_price", "quantity", "item_count", "affected_share", "verified",
     "guest", "opened", "no_return_confirmed", "photo_count", "video_count", "certificate_count", "scan_count",
     "chat_count",
 )  # fmt: skip
-TEXTS = ("reason", "remedy", "channel", "return_method", "carrier", "category", "description", "tracking_number")
+TEXTS = (
+    "reason", "remedy", "channel", "return_method", "carrier", "category", "description", "tracking_number",
+    "merchant_guarantees", "item_guarantees",
+)  # fmt: skip
 SIGNAL_PREFIX = "x_"
 """A column of this prefix is the caller's own signal and becomes a feature as it is."""
 

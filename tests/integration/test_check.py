@@ -339,6 +339,21 @@ WARNED: dict[str, tuple[Change, str, str]] = {
         "400 claims were made before",
     ),
     "a reason is unknown": (put("claims", "reason", FEW, "bored"), "claims.reason", "3 words are not in the"),
+    "a return comes after its claim": (
+        put("claims", "return_shipped_at", FEW, START + pd.Timedelta(days=500)),
+        "claims.return_shipped_at",
+        "3 times lie after their claim",
+    ),
+    "a parcel is signed for after its claim": (
+        put("claims", "delivered_at", FEW, START + pd.Timedelta(days=500)),
+        "claims.delivered_at",
+        "3 times lie after their claim",
+    ),
+    "a guarantee is none": (
+        put("claims", "merchant_guarantees", FEW, "damage_return gold_service"),
+        "claims.merchant_guarantees",
+        "3 lists hold words that are no guarantees",
+    ),
     "an order is unknown": (put("claims", "order_id", FEW, "o"), "claims.order_id", "3 claims are about orders that"),
     "a signal is constant": (put("claims", "x_flag", slice(None), 1), "claims.x_flag", "is 1 everywhere"),
     "labels come at once": (
@@ -353,6 +368,14 @@ WARNED: dict[str, tuple[Change, str, str]] = {
     ),
     "nothing is abuse": (put("labels", "label", slice(None), "legitimate"), "labels.label", "no claim is labelled"),
 }
+
+
+@pytest.mark.parametrize("codes", ["", "damage_return", "authenticity damage_return fresh_spoilage"])
+def test_lists_of_guarantees_pass(tmp_path: Path, codes: str) -> None:
+    tables = sound()
+    put("claims", "item_guarantees", slice(None), codes)(tables)
+    findings = check_history(write(tables, tmp_path))
+    assert (findings.problems, findings.warnings) == ((), ())
 
 
 @pytest.mark.parametrize("case", WARNED)
