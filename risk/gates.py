@@ -27,6 +27,8 @@ _ORDERED = (
     ("submitted_at", "registered_at"),
 )
 """Times of which the first cannot come before the second."""
+UNCOVERED = "no guarantee covers the claim"
+"""What the gates say that have nothing to check where the gate `cover` failed."""
 
 
 @dataclass(frozen=True)
@@ -125,7 +127,7 @@ def cover_gates(facts: Facts, judgement: Judgement) -> tuple[Gate, ...]:
     best, policy = judgement.best, judgement.policy
     if best is None or policy is None:
         return Gate("cover", False, _uncovered(judgement)), *(
-            Gate(name, False, "no guarantee covers the claim") for name in ("remedy", "cover_amount", "express")
+            Gate(name, False, UNCOVERED) for name in ("remedy", "cover_amount", "express")
         )
     guarantee = policy.guarantees[best.guarantee]
     remedies = " or ".join(guarantee.remedies)

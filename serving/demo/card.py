@@ -5,6 +5,7 @@ import sys
 import textwrap
 from typing import Any
 
+from risk.gates import UNCOVERED
 from serving.demo.cast import Scene
 from serving.demo.client import Answer
 
@@ -25,8 +26,10 @@ def card(number: int, scene: Scene, answer: Answer, *, reasons: list[dict[str, A
     lines += _line("decision", _paint(verdict, colour) + f"   in {answer.milliseconds:.0f} ms")
     lines += _line("who", _who(claim))
     lines += _line("asks", _asks(claim))
+    lines += _covered(body, language)
     lines += _line("score", _score(body["risk"]))
-    lines += [part for gate in body["gates"] if not gate["passed"] for part in _line("because", _gate(gate, claim))]
+    because = [_gate(gate, claim) for gate in body["gates"] if not gate["passed"] and gate["gate"] != "cover"]
+    lines += [part for said in because if said != UNCOVERED for part in _line("because", said)]
     for place, reason in enumerate(reasons[:3]):
         sign = "+" if reason["direction"] == "raises" else "-"
         label = "reasons" if place == 0 else ""
@@ -56,6 +59,14 @@ def _asks(claim: dict[str, Any]) -> str:
     share = money(claim["order"]["paid_amount"], claim["currency"])
     wish = f"{_REASON[claim['reason']]}: {_REMEDY[claim['remedy']]}"
     return f"{money(claim['amount'], claim['currency'])} of {share} paid ({wish})"
+
+
+def _covered(body: dict[str, Any], language: str) -> list[str]:
+    """What the guarantee that covers the claim says, or why the one that comes nearest does not."""
+    said = [cover for cover in body["cover"] if cover["guarantee"] == body["guarantee"]]
+    said = said or sorted(body["cover"], key=lambda cover: cover["status"] != "unproven")[:1]
+    lines = [part for cover in said for part in _line("covered" if body["guarantee"] else "cover", cover["text"]["en"])]
+    return lines + [part for cover in said if language == "zh" for part in _line("", cover["text"]["zh"], wrap=False)]
 
 
 def _score(risk: dict[str, Any]) -> str:

@@ -40,6 +40,9 @@ _LAST_BUYER: LiteralString = """
 """
 
 
+_PROMISED = ["authenticity", "beauty_allergy", "damage_return", "door_pickup", "fresh_spoilage"]
+
+
 @dataclass(frozen=True)
 class Scene:
     """One claim of the demonstration, and its title for a spectator."""
@@ -65,7 +68,8 @@ def scenes(database: Database, history: Path, rank: Rank) -> list[Scene]:
     # Of many good customers the ones that the model trusts most: on any healthy run there is an approval to be seen.
     spoiled = rank([_spoiled(order, known, now, photo=True) for order in fresh])[0]
     taken = [_buyer(spoiled)]
-    returned = rank([_no_reason(order, known, now) for order in _one_each(orders, "", taken)])[0]
+    kept = [order for order in orders if not order["category"].startswith(("food.fresh", "custom"))]
+    returned = rank([_no_reason(order, known, now) for order in _one_each(kept, "", taken)])[0]
     taken.append(_buyer(returned))
     unproven = [_spoiled(order, known, now, photo=False) for order in fresh if order["buyer_id"] not in taken]
     if not unproven:
@@ -100,15 +104,16 @@ def _no_reason(order: Row, known: dict[str, Row], now: datetime) -> Scene:
         "return_method": "door_pickup",
         "amount": order["paid_amount"],
         "description": "I changed my mind.",
+        "return_parcel": {"picked_up_at": _time(now - timedelta(hours=1))},
     }
     claim["items"][0]["opened"] = False
-    return Scene("Another good customer sends back an unopened purchase", claim)
+    return Scene("Another good customer sends back an unopened purchase, picked up an hour ago", claim)
 
 
 def _from_notorious_device(history: Path, device: str, buyer: str, found: int, now: datetime) -> Scene:
     order = max(_orders(history, [buyer]), key=lambda order: int(order["paid_amount"]))
     known = next(iter(_claims(history, [buyer])), {})
-    claim = _claim(order, known, now, delivered_hours=60)
+    claim = _claim(order, known, now, delivered_hours=20)
     claim |= {
         "reason": "damaged",
         "remedy": "refund_only",
@@ -137,7 +142,7 @@ def _claim(order: Row, known: Row, now: datetime, *, delivered_hours: float) -> 
             verified=known.get("verified"),
             guest=known.get("guest"),
         ),
-        "merchant": {"merchant_id": order["merchant_id"]},
+        "merchant": {"merchant_id": order["merchant_id"], "guarantees": _PROMISED},
         "order": _present(
             order_id=f"demo-order-{secrets.token_hex(5)}",
             paid_at=_time(order["paid_at"] + later),
