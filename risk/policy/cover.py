@@ -113,11 +113,23 @@ class Judgement:
     best: Cover | None
     """The cover that is best for the buyer."""
     supported: int
-    """What all guarantees together pay for what is asked, each item under the one that pays most."""
+    """What the guarantees together pay of what is asked, each item under the one that pays most."""
     trigger: str | None
     """Why money may go out before the goods are back, if it may."""
     problems: tuple[str, ...]
     """Facts that contradict each other or that the policy does not know; what rests on them is unproven."""
+
+    @property
+    def needs(self) -> tuple[str, ...]:
+        """The least that is missing: for some guarantee to cover, or where one does, for the money to go out at once."""
+        if self.best is not None:
+            awaited = [cover for cover in self.covers if cover.status == "unproven" and self._is_advance(cover)]
+            return awaited[0].needs if awaited and self.trigger is None else ()
+        unproven = [cover.needs for cover in self.covers if cover.status == "unproven" and not self._is_advance(cover)]
+        return min(unproven, key=len, default=())
+
+    def _is_advance(self, cover: Cover) -> bool:
+        return self.policy is not None and self.policy.guarantees[cover.guarantee].amount.of == "advance"
 
 
 def judge(policy: Policy | None, request: Request) -> Judgement:
@@ -133,11 +145,12 @@ def judge(policy: Policy | None, request: Request) -> Judgement:
         for code, guarantee in policy.guarantees.items()
         if _could_apply(guarantee, request)
     )
-    paying = [cover for cover in covers if cover.status == "covered" and policy.guarantees[cover.guarantee].amount.of != "advance"]
+    paying = [cover for cover in covers if cover.status == "covered" and policy.guarantees[cover.guarantee].pays_money]
     best = max(paying, key=lambda cover: _worth(policy.guarantees[cover.guarantee], cover, request), default=None)
-    if trigger is None and best is not None and _keeps_goods(policy.guarantees[best.guarantee], request):
+    supported, used = _supported(policy, paying, request)
+    if trigger is None and used and all(_keeps_goods(policy.guarantees[code], paid, request) for code, paid in used.items()):
         trigger = "without_return"
-    return Judgement(policy, covers, best, _supported(policy, paying, request), trigger, problems)
+    return Judgement(policy, covers, best, supported, trigger, problems)
 
 
 def _could_apply(guarantee: Guarantee, request: Request) -> bool:
@@ -149,16 +162,24 @@ def _worth(guarantee: Guarantee, cover: Cover, request: Request) -> tuple[bool, 
     return request.remedy in guarantee.remedies, guarantee.at_once, cover.max_amount, guarantee.keeps_goods_up_to is not None
 
 
-def _keeps_goods(guarantee: Guarantee, request: Request) -> bool:
+def _keeps_goods(guarantee: Guarantee, paid: int, request: Request) -> bool:
     most = guarantee.keeps_goods_up_to
-    return request.remedy in ("refund_only", "freight") and most is not None and request.amount <= most
+    return request.remedy in ("refund_only", "freight") and most is not None and min(paid, request.amount) <= most
 
 
-def _supported(policy: Policy, paying: list[Cover], request: Request) -> int:
+def _supported(policy: Policy, paying: list[Cover], request: Request) -> tuple[int, dict[str, int]]:
+    """What is paid of what is asked for, each item under the guarantee that pays most, and by which guarantee how much.
+
+    Guarantees that wait for a person add nothing to what others may pay at once.
+    """
     fitting = [cover for cover in paying if request.remedy in policy.guarantees[cover.guarantee].remedies]
-    items = {item for cover in fitting for item in cover.by_item}
-    total = sum(max(cover.by_item.get(item, 0) for cover in fitting) for item in items)
-    return total if request.left is None else max(0, min(total, request.left))
+    fitting = [cover for cover in fitting if policy.guarantees[cover.guarantee].at_once] or fitting
+    used: dict[str, int] = {}
+    for item in dict.fromkeys(item for cover in fitting for item in cover.by_item):
+        most = max(fitting, key=lambda cover: cover.by_item.get(item, 0))
+        used[most.guarantee] = used.get(most.guarantee, 0) + most.by_item[item]
+    total = sum(used.values())
+    return (total if request.left is None else max(0, min(total, request.left))), used
 
 
 def _sound(policy: Policy, request: Request) -> tuple[Request, tuple[str, ...]]:
@@ -303,8 +324,10 @@ class _Item:
         sources = [source for source, codes in known.items() if self._code in codes]
         if sources:
             return self._finding("promised", rule, True, f"promised by the {sources[0]}")
-        unknown = [places[source] for source in rule.by if source not in known]
-        return self._finding("promised", rule, None if unknown else False, "not promised" if not unknown else "unknown", *unknown[:1])
+        # A caller who told of some promises told of all.
+        if known:
+            return self._finding("promised", rule, False, "not promised")
+        return self._finding("promised", rule, None, "nobody said what was promised", places[rule.by[0]])
 
     def _excluded(self, rule: Exclusion, number: int) -> Finding:
         """An exclusion that rests on a confirmation holds only where one is recorded."""

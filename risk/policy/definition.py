@@ -156,6 +156,11 @@ class Guarantee(Sentence):
         fits = not self.categories or category is None or any(below(category, path) for path in self.categories)
         return reason in self.reasons and fits
 
+    @property
+    def pays_money(self) -> bool:
+        """Whether it is a right to money of its own: neither a service nor the advance on another right."""
+        return self.amount.of not in ("nothing", "advance")
+
     def rules(self) -> Iterator[tuple[str, Rule]]:
         """Every rule with its kind, in the order in which they are judged."""
         for kind in ("promised", "exclusion", "intact", "condition", "window", "evidence", "amount"):
