@@ -132,12 +132,13 @@ def cover_gates(facts: Facts, judgement: Judgement) -> tuple[Gate, ...]:
     guarantee = policy.guarantees[best.guarantee]
     remedies = " or ".join(guarantee.remedies)
     amount, supported, at_once = facts["amount"], judgement.supported, guarantee.at_once and judgement.trigger is not None
-    waits = f"{best.guarantee} is paid after a person has looked" if not guarantee.at_once else "the goods are not on their way back"
+    waits = "the goods are not on their way back" if guarantee.at_once else f"{best.guarantee} is paid after a person has looked"
+    sooner = f"; sooner with {missing_words(judgement.needs)['en']}" if judgement.needs else ""
     return (
         Gate("cover", True, f"covered by {best.guarantee}"),
         Gate("remedy", facts["remedy"] in guarantee.remedies, f"{facts['remedy']} asked, {best.guarantee} gives {remedies}"),
         Gate("cover_amount", amount <= supported, f"{amount} asked, {supported} covered"),
-        Gate("express", at_once, f"may be paid at once: {judgement.trigger}" if at_once else waits),
+        Gate("express", at_once, f"may be paid at once: {judgement.trigger}" if at_once else waits + sooner),
     )
 
 

@@ -6,12 +6,13 @@ from zoneinfo import ZoneInfo
 from risk.claim import microseconds
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-_HOUR = 3_600_000_000
+HOUR = 3_600_000_000
+"""In microseconds, as all moments."""
 
 
 def end_of_hours(start: int, hours: int) -> int:
     """The last moment of a window of hours (microseconds)."""
-    return start + hours * _HOUR
+    return start + hours * HOUR
 
 
 def end_of_days(start: int, days: int, time_zone: str) -> int:

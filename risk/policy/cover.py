@@ -4,18 +4,21 @@ Three answers: `covered`, `not_covered`, and `unproven` where a fact or a proof 
 the same for one live claim and for a replayed history.
 """
 
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field, replace
-from typing import Literal
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from itertools import combinations
+from typing import Any, Literal
 
-from risk.policy.calendar import end_of_days, end_of_hours
+from risk.policy.calendar import HOUR, end_of_days, end_of_hours
 from risk.policy.definition import (
     Amount,
     Condition,
     Evidence,
     Exclusion,
     Guarantee,
+    Intact,
     Policy,
+    Promise,
     Promised,
     Rule,
     Trigger,
@@ -23,14 +26,19 @@ from risk.policy.definition import (
 )
 
 Status = Literal["covered", "not_covered", "unproven"]
+_BEST_FIRST: tuple[Status, ...] = ("covered", "unproven", "not_covered")
 _PARTS = 1_000_000
 """Shares become whole parts, so that money stays exact."""
-_ORDERED = (
-    ("shipped_at", "paid_at"), ("delivered_at", "paid_at"), ("delivered_at", "shipped_at"),
-    ("return_shipped_at", "delivered_at"), ("return_picked_up_at", "delivered_at"),
-    ("return_received_at", "return_shipped_at"), ("return_received_at", "return_picked_up_at"),
-)  # fmt: skip
-"""Moments of which the first cannot come before the second."""
+_COURSES = (
+    ("paid_at", "shipped_at", "delivered_at", "return_shipped_at", "return_received_at"),
+    ("paid_at", "shipped_at", "delivered_at", "return_picked_up_at", "return_received_at"),
+    ("paid_at", "shipped_at", "intercepted_at"),
+    ("paid_at", "shipped_at", "lost_at"),
+)
+_ORDERED = tuple(dict.fromkeys(pair for course in _COURSES for pair in combinations(course, 2)))
+"""Moments of which the second cannot come before the first."""
+FREIGHT = "freight"
+"""What `by_item` calls the freight of the order, and of a return; an item's id that reads the same shares its entry."""
 PLACES = {
     "paid_at": "order/paid_at", "promised_by": "order/promised_by", "shipped_at": "order/shipped_at",
     "delivered_at": "order/delivered_at", "intercepted_at": "order/intercepted_at", "lost_at": "order/lost_at",
@@ -86,12 +94,18 @@ class Finding:
     holds: bool | None
     fact: str
     needs: tuple[str, ...] = ()
+    """Where the claim lacks something, one entry for each thing; places of which any one would do are joined by `|`."""
     item: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Cover:
-    """What one guarantee says of a claim; `margin` is the time left in its window (microseconds, negative when over)."""
+    """What one guarantee says of a claim: covered as soon as one of its items is.
+
+    `clause` is the first rule that fails, else the first that lacks something, for the item that carries most money; the
+    guarantee itself where it pays. `margin` is the time left in the window (microseconds, negative when over), None where
+    no window counts.
+    """
 
     guarantee: str
     status: Status
@@ -121,15 +135,17 @@ class Judgement:
 
     @property
     def needs(self) -> tuple[str, ...]:
-        """The least that is missing: for some guarantee to cover, or where one does, for the money to go out at once."""
-        if self.best is not None:
-            awaited = [cover for cover in self.covers if cover.status == "unproven" and self._is_advance(cover)]
-            return awaited[0].needs if awaited and self.trigger is None else ()
-        unproven = [cover.needs for cover in self.covers if cover.status == "unproven" and not self._is_advance(cover)]
-        return min(unproven, key=len, default=())
-
-    def _is_advance(self, cover: Cover) -> bool:
-        return self.policy is not None and self.policy.guarantees[cover.guarantee].amount.of == "advance"
+        """The least that is missing for some guarantee to cover, and where one does, for the money to go out at once."""
+        if self.policy is None:
+            return ()
+        of = self.policy.guarantees
+        unproven = [(of[cover.guarantee], cover.needs) for cover in self.covers if cover.status == "unproven"]
+        if self.best is not None and of[self.best.guarantee].at_once:
+            awaited = [needs for guarantee, needs in unproven if guarantee.amount.of == "advance"]
+            return awaited[0] if awaited and self.trigger is None else ()
+        paying = [(guarantee, needs) for guarantee, needs in unproven if guarantee.pays_money]
+        at_once = [needs for guarantee, needs in paying if guarantee.at_once]
+        return min(at_once or [needs for _, needs in paying], key=len, default=())
 
 
 UNJUDGED = Judgement(None, (), None, 0, None, ("what the guarantees say could not be worked out",))
@@ -140,25 +156,16 @@ def judge(policy: Policy | None, request: Request) -> Judgement:
     """Every guarantee that could apply to a request."""
     if policy is None:
         return Judgement(None, (), None, 0, None, ("no policy was valid at purchase",))
-    request, problems = _sound(policy, request)
-    trigger = _trigger(policy, request)
-    covers = tuple(
-        _advance(code, guarantee, policy, request, trigger)
-        if guarantee.amount.of == "advance"
-        else _cover(code, guarantee, policy, request)
-        for code, guarantee in policy.guarantees.items()
-        if _could_apply(guarantee, request)
-    )
-    paying = [cover for cover in covers if cover.status == "covered" and policy.guarantees[cover.guarantee].pays_money]
-    best = max(paying, key=lambda cover: _worth(policy.guarantees[cover.guarantee], cover, request), default=None)
-    supported, used = _supported(policy, paying, request)
+    case = _Case(policy, request)
+    covers = tuple(cover for promise in policy.promises.get(request.reason, ()) if (cover := _cover(case, promise)) is not None)
+    paying = [(policy.guarantees[cover.guarantee], cover) for cover in covers if cover.status == "covered"]
+    paying = [(guarantee, cover) for guarantee, cover in paying if guarantee.pays_money]
+    best = max(paying, key=lambda pair: _worth(pair[0], pair[1], request))[1] if paying else None
+    supported, used = _supported(paying, request)
+    trigger = case.trigger
     if trigger is None and used and all(_keeps_goods(policy.guarantees[code], paid, request) for code, paid in used.items()):
         trigger = "without_return"
-    return Judgement(policy, covers, best, supported, trigger, problems)
-
-
-def _could_apply(guarantee: Guarantee, request: Request) -> bool:
-    return any(guarantee.reaches(request.reason, goods.category) for goods in request.goods)
+    return Judgement(policy, covers, best, supported, trigger, case.problems)
 
 
 def _worth(guarantee: Guarantee, cover: Cover, request: Request) -> tuple[bool, bool, int, bool]:
@@ -171,262 +178,277 @@ def _keeps_goods(guarantee: Guarantee, paid: int, request: Request) -> bool:
     return request.remedy in ("refund_only", "freight") and most is not None and min(paid, request.amount) <= most
 
 
-def _supported(policy: Policy, paying: list[Cover], request: Request) -> tuple[int, dict[str, int]]:
+def _supported(paying: Sequence[tuple[Guarantee, Cover]], request: Request) -> tuple[int, dict[str, int]]:
     """What is paid of what is asked for, each item under the guarantee that pays most, and by which guarantee how much.
 
     Guarantees that wait for a person add nothing to what others may pay at once.
     """
-    fitting = [cover for cover in paying if request.remedy in policy.guarantees[cover.guarantee].remedies]
-    fitting = [cover for cover in fitting if policy.guarantees[cover.guarantee].at_once] or fitting
+    fitting = [(guarantee, cover) for guarantee, cover in paying if request.remedy in guarantee.remedies]
+    fitting = [(guarantee, cover) for guarantee, cover in fitting if guarantee.at_once] or fitting
     used: dict[str, int] = {}
-    for item in dict.fromkeys(item for cover in fitting for item in cover.by_item):
-        most = max(fitting, key=lambda cover: cover.by_item.get(item, 0))
+    for item in dict.fromkeys(item for _, cover in fitting for item in cover.by_item):
+        most = max((cover for _, cover in fitting), key=lambda cover: cover.by_item.get(item, 0))
         used[most.guarantee] = used.get(most.guarantee, 0) + most.by_item.get(item, 0)
-    total = sum(used.values())
-    return (total if request.left is None else max(0, min(total, request.left))), used
+    return _within(sum(used.values()), request.left), used
 
 
-def _sound(policy: Policy, request: Request) -> tuple[Request, tuple[str, ...]]:
-    """The request without what cannot be true, and what that was."""
-    problems, moments = [], dict(request.moments)
-    for name, moment in request.moments.items():
-        if moment is not None and name != "promised_by" and moment > request.submitted_at:
-            problems.append(f"{name} is after the claim")
-            moments[name] = None
-    for later, earlier in _ORDERED:
-        one, other = request.moments.get(later), request.moments.get(earlier)
-        if one is not None and other is not None and one < other:
-            problems.append(f"{later} before {earlier}")
-            # Which of the two is wrong nobody knows; the moment of payment chose the policy and stays.
-            moments |= {name: None for name in (later, earlier) if name != "paid_at"}
-    unknown = [goods.category for goods in request.goods if not policy.knows(goods.category)]
-    problems += [f"unknown category {category}" for category in dict.fromkeys(unknown) if category is not None]
-    if request.currency not in (None, policy.currency):
-        problems.append(f"the policy is about {policy.currency}, not {request.currency}")
-    if not problems and not unknown:
-        return request, ()
-    goods = tuple(one if policy.knows(one.category) else replace(one, category=None) for one in request.goods)
-    return replace(request, moments=moments, goods=goods), tuple(problems)
+def _within(total: int, *caps: int | None) -> int:
+    return max(0, min([total, *(cap for cap in caps if cap is not None)]))
 
 
-def _trigger(policy: Policy, request: Request) -> str | None:
-    return next((name for name, trigger in policy.triggers.items() if _met(trigger, request)), None)
+class _Case:
+    """A request and what of it can be relied on: moments that cannot be true and goods nobody knows are set apart."""
+
+    def __init__(self, policy: Policy, request: Request) -> None:
+        self.policy, self.request = policy, request
+        self.categories = [goods.category if policy.knows(goods.category) else None for goods in request.goods]
+        self.foreign = request.currency not in (None, policy.currency)
+        self.moments = {name: moment for name, moment in request.moments.items() if moment is not None}
+        self.doubtful: set[str] = set()
+        """Moments that were told and cannot be true: whether the thing happened is not known."""
+        self.problems = tuple(self._problems())
+        for name in self.doubtful:
+            del self.moments[name]
+        self.trigger = next((name for name, trigger in policy.triggers.items() if self._met(trigger)), None)
+
+    def _problems(self) -> Iterator[str]:
+        moments, request = self.moments, self.request
+        for name, moment in moments.items():
+            if moment > request.submitted_at and name != "promised_by":
+                self.doubtful.add(name)
+                yield f"{name} is after the claim"
+        for earlier, later in _ORDERED:
+            if later in moments and earlier in moments and moments[later] < moments[earlier]:
+                # Which of the two is wrong nobody knows; the moment of payment chose the policy and stays.
+                self.doubtful |= {later, earlier} - {"paid_at"}
+                yield f"{later} before {earlier}"
+        if None in self.categories:
+            told = dict.fromkeys(goods.category for goods in request.goods if goods.category is not None)
+            yield from (f"unknown category {category}" for category in told if not self.policy.knows(category))
+        if self.foreign:
+            yield f"the policy is about {self.policy.currency}, not {request.currency}"
+
+    def open_to(self, trigger: Trigger) -> bool:
+        """Whether the trigger is about such claims, and nothing that happened rules it out."""
+        asked = not trigger.remedies or self.request.remedy in trigger.remedies
+        about = not trigger.reasons or self.request.reason in trigger.reasons
+        return asked and about and self.moments.keys().isdisjoint(trigger.none)
+
+    def _met(self, trigger: Trigger) -> bool:
+        happened = not trigger.any or not self.moments.keys().isdisjoint(trigger.any)
+        return happened and self.open_to(trigger) and self.doubtful.isdisjoint(trigger.none)
 
 
-def _met(trigger: Trigger, request: Request) -> bool:
-    if not trigger.concerns(request.reason, None) or (trigger.remedies and request.remedy not in trigger.remedies):
-        return False
-    happened = request.moments
-    return (not trigger.any or any(happened.get(name) is not None for name in trigger.any)) and all(
-        happened.get(name) is None for name in trigger.none
-    )
+def _cover(case: _Case, promise: Promise) -> Cover | None:
+    """What one guarantee says; None where it is not about any of the goods."""
+    reaches, reason = promise.guarantee.reaches, case.request.reason
+    reached = [place for place, category in enumerate(case.categories) if reaches(reason, category)]
+    if not reached:
+        return None
+    if promise.guarantee.amount.of == "advance":
+        return _advance(case, promise)
+    return _right(case, promise, reached)
 
 
-def _advance(code: str, guarantee: Guarantee, policy: Policy, request: Request, trigger: str | None) -> Cover:
+def _advance(case: _Case, promise: Promise) -> Cover:
     """Money before the goods are back: no right of its own, but the moment at which another right is paid."""
-    if trigger is not None:
-        finding = Finding(f"{code}/{trigger}", policy.triggers[trigger], True, trigger)
-        return Cover(code, "covered", finding.clause, max(request.left or 0, 0), (), None, finding, {}, (finding,))
-    awaited = [rule for rule in policy.triggers.values() if not rule.remedies or request.remedy in rule.remedies]
-    needs = tuple(dict.fromkeys(PLACES[name] for rule in awaited for name in rule.any))
-    finding = Finding(f"{code}/amount", guarantee.amount, None, "nothing has happened yet that lets money go out", needs)
-    return Cover(code, "unproven", finding.clause, 0, needs, None, finding, {}, (finding,))
+    code, request, rule, clause = promise.code, case.request, promise.guarantee.amount, promise.amount
+    awaited = [trigger for trigger in case.policy.triggers.values() if case.open_to(trigger)]
+    if case.foreign:
+        finding = Finding(clause, rule, None, f"paid in {request.currency}", ("currency",))
+    elif case.trigger is not None:
+        finding = Finding(f"{code}/{case.trigger}", case.policy.triggers[case.trigger], True, case.trigger)
+    elif awaited:
+        needs = _any_of(dict.fromkeys(PLACES[name] for trigger in awaited for name in trigger.any or trigger.none))
+        finding = Finding(clause, rule, None, "nothing has happened yet that lets money go out", needs)
+    else:
+        finding = Finding(clause, rule, False, "nothing can happen any more that lets money go out")
+    if finding.holds:
+        worth = sum(goods.value or 0 for goods in request.goods) + (request.freight or 0)
+        return Cover(code, "covered", code, _within(worth, rule.most, request.left), (), None, None, {}, (finding,))
+    status: Status = "unproven" if finding.holds is None else "not_covered"
+    return Cover(code, status, finding.clause, 0, finding.needs, None, finding, {}, (finding,))
 
 
-def _cover(code: str, guarantee: Guarantee, policy: Policy, request: Request) -> Cover:
+def _right(case: _Case, promise: Promise, reached: Sequence[int]) -> Cover:
     """One guarantee over all items that it reaches: what it pays for those it covers."""
-    judged = [
-        _Item(code, guarantee, policy, request, place, goods)
-        for place, goods in enumerate(request.goods)
-        if guarantee.reaches(request.reason, goods.category)
-    ]
-    for status in ("covered", "unproven", "not_covered"):
-        chosen = [item for item in judged if item.status == status]
-        if chosen:
-            break
-    by_item = {item.goods.item_id: item.pays for item in chosen if status != "not_covered"}
-    total = sum(by_item.values())
-    if guarantee.amount.with_freight and total:
-        total += request.freight or 0
-        by_item["freight"] = request.freight or 0
-    caps = [cap for cap in (guarantee.amount.most, request.left) if cap is not None]
-    deciding = chosen[0].deciding
-    margins = [item.margin for item in chosen if item.margin is not None]
+    request, amount = case.request, promise.guarantee.amount
+    judged = [_Line(case, promise, place) for place in reached]
+    status = next(status for status in _BEST_FIRST if any(line.status == status for line in judged))
+    chosen = [line for line in judged if line.status == status]
+    by_item = {} if status == "not_covered" else _shares(chosen, amount, request.freight)
+    principal = max(chosen, key=lambda line: (line.goods.value or 0, line.clause))
     return Cover(
-        guarantee=code,
+        guarantee=promise.code,
         status=status,
-        clause=code if deciding is None else deciding.clause,
-        max_amount=max(0, min([total, *caps])),
-        needs=tuple(dict.fromkeys(need for item in chosen for need in item.needs)),
-        margin=max(margins, default=None),
-        deciding=deciding,
+        clause=principal.clause,
+        max_amount=_within(sum(by_item.values()), request.left),
+        needs=tuple(dict.fromkeys(need for line in chosen for need in line.needs)),
+        margin=max((line.margin for line in chosen if line.margin is not None), default=None),
+        deciding=principal.deciding,
         by_item=by_item,
-        findings=tuple(finding for item in judged for finding in item.findings),
+        findings=tuple(finding for line in judged for finding in line.findings),
     )
 
 
-class _Item:
+def _shares(lines: Sequence["_Line"], amount: Amount, freight: int | None) -> dict[str, int]:
+    """What each item gets; under a cap all of them get less in proportion. Two lines of one item are one item."""
+    if amount.of == "freight":
+        return {FREIGHT: _within(freight or 0) if amount.most is None else amount.most}
+    shares: dict[str, int] = {}
+    for line in lines:
+        shares[line.goods.item_id] = shares.get(line.goods.item_id, 0) + line.pays
+    if amount.with_freight and freight and any(shares.values()):
+        shares[FREIGHT] = shares.get(FREIGHT, 0) + freight
+    total = sum(shares.values())
+    if amount.most is None or total <= amount.most:
+        return shares
+    return {item: share * amount.most // total for item, share in shares.items()}
+
+
+_Answer = tuple[bool | None, str, tuple[str, ...]]
+"""Whether a rule holds, by which fact, and what is missing."""
+
+
+class _Line:
     """One item under one guarantee."""
 
-    def __init__(
-        self, code: str, guarantee: Guarantee, policy: Policy, request: Request, place: int, goods: Goods
-    ) -> None:
-        self._code, self._guarantee, self._policy, self._request = code, guarantee, policy, request
-        self._place = f"items/{place}"
-        self.goods = goods
+    def __init__(self, case: _Case, promise: Promise, place: int) -> None:
+        self._case, self._promise, self._place = case, promise, place
+        self._request = case.request
+        self._category = case.categories[place]
+        self.goods = case.request.goods[place]
         self.margin: int | None = None
         self.pays = 0
-        self.findings = [replace(finding, item=goods.item_id) if len(request.goods) > 1 else finding for finding in self._judged()]
+        item = self.goods.item_id if len(case.request.goods) > 1 else None
+        self.findings = [Finding(name, rule, *answer, item) for name, rule, answer in self._answers()]
         failed = [finding for finding in self.findings if finding.holds is False]
         missing = [finding for finding in self.findings if finding.holds is None]
         self.status: Status = "not_covered" if failed else "unproven" if missing else "covered"
         self.deciding = next(iter(failed or missing), None)
+        self.clause = promise.code if self.deciding is None else self.deciding.clause
         self.needs = () if failed else tuple(need for finding in missing for need in finding.needs)
 
-    def _judged(self) -> Iterator[Finding]:
-        yield from self._of_the_goods()
-        yield from self._of_the_claim()
-        yield self._amount(self._guarantee.amount)
+    def _answers(self) -> Iterator[tuple[str, Rule, _Answer]]:
+        """Every rule that speaks of the item; of the windows the one that names the goods most exactly."""
+        guarantee, category = self._promise.guarantee, self._category
+        if category is None and guarantee.categories:
+            yield self._promise.amount, guarantee.amount, self._unknown()
+        timed = False
+        for clause in self._promise.clauses:
+            rule, window = clause.rule, isinstance(clause.rule, Window)
+            about = clause.about(category)
+            if about is False or (window and timed):
+                continue
+            timed = timed or window
+            yield clause.name, rule, self._unknown() if about is None else _JUDGES[type(rule)](self, rule)
+        for key in guarantee.single_use:
+            yield self._promise.single_use, guarantee.amount, self._single_use(key)
+        yield self._promise.amount, guarantee.amount, self._amount(guarantee.amount)
 
-    def _of_the_goods(self) -> Iterator[Finding]:
-        guarantee, request, goods = self._guarantee, self._request, self.goods
-        if guarantee.categories and goods.category is None:
-            yield self._finding("amount", guarantee.amount, None, "the goods are of no category that the policy knows", "category")
-        if guarantee.promised is not None:
-            yield self._promised(guarantee.promised)
-        for number, exclusion in enumerate(guarantee.exclusion):
-            if exclusion.concerns(request.reason, goods.category):
-                yield self._excluded(exclusion, number)
-            elif exclusion.categories and goods.category is None:
-                yield self._finding("exclusion", exclusion, None, "category unknown", "category", number=number)
-        if guarantee.intact is not None:
-            yield self._finding("intact", guarantee.intact, goods.intact is not False, f"intact: {_word(goods.intact)}")
+    def _unknown(self) -> _Answer:
+        return None, "the goods are of no category that the policy knows", (f"items/{self._place}/category",)
 
-    def _of_the_claim(self) -> Iterator[Finding]:
-        guarantee, request, goods = self._guarantee, self._request, self.goods
-        for number, condition in enumerate(guarantee.condition):
-            if condition.concerns(request.reason, goods.category):
-                yield self._condition(condition, number)
-        yield from self._window()
-        for number, evidence in enumerate(guarantee.evidence):
-            if evidence.concerns(request.reason, goods.category):
-                yield self._evidence(evidence, number)
-        yield from self._single_use()
-
-    def _finding(
-        self, kind: str, rule: Rule, holds: bool | None, fact: str, *missing: str, number: int | None = None
-    ) -> Finding:
-        several = number is not None and len(getattr(self._guarantee, kind)) > 1
-        clause = f"{self._code}/{kind}/{number + 1}" if several and number is not None else f"{self._code}/{kind}"
-        needs = tuple(name if "/" in name or name in ("evidence", "affected_share") else f"{self._place}/{name}" for name in missing)
-        return Finding(clause, rule, holds, fact, needs)
-
-    def _promised(self, rule: Promised) -> Finding:
+    def promised(self, rule: Promised) -> _Answer:
         made = {"merchant": self._request.promises, "item": self.goods.promises}
-        places = {"merchant": "merchant/guarantees", "item": "guarantees"}
-        known = {source: codes for source in rule.by if (codes := made[source]) is not None}
-        sources = [source for source, codes in known.items() if self._code in codes]
-        if sources:
-            return self._finding("promised", rule, True, f"promised by the {sources[0]}")
+        for source in rule.by:
+            if self._promise.code in (made[source] or ()):
+                return True, f"promised by the {source}", ()
         # A caller who told of some promises told of all.
-        if known:
-            return self._finding("promised", rule, False, "not promised")
-        return self._finding("promised", rule, None, "nobody said what was promised", places[rule.by[0]])
+        if any(made[source] is not None for source in rule.by):
+            return False, "not promised", ()
+        places = {"merchant": "merchant/guarantees", "item": f"items/{self._place}/guarantees"}
+        return None, "nobody said what was promised", _any_of(places[source] for source in rule.by)
 
-    def _excluded(self, rule: Exclusion, number: int) -> Finding:
-        """An exclusion that rests on a confirmation holds only where one is recorded."""
-        opened = self.goods.opened if rule.if_opened else True
-        confirmed = bool(self.goods.no_return_confirmed) if rule.if_confirmed else True
-        facts = [f"opened: {_word(self.goods.opened)}"] * rule.if_opened
-        facts += [f"confirmed at purchase: {_word(self.goods.no_return_confirmed)}"] * rule.if_confirmed
-        said = ", ".join(facts) or f"category {self.goods.category}"
-        if opened is False or not confirmed:
-            return self._finding("exclusion", rule, True, said, number=number)
-        if opened is None:
-            return self._finding("exclusion", rule, None, said, "opened", number=number)
-        return self._finding("exclusion", rule, False, said, number=number)
+    def excluded(self, rule: Exclusion) -> _Answer:
+        """What nobody knows to be opened may be; a confirmation that nobody recorded was not given."""
+        opened, confirmed = self.goods.opened, self.goods.no_return_confirmed
+        facts = [f"opened: {_word(opened)}"] if rule.if_opened else []
+        facts += [f"confirmed at purchase: {_word(confirmed)}"] if rule.if_confirmed else []
+        said = ", ".join(facts) or f"category {self._category}"
+        if (rule.if_confirmed and not confirmed) or (rule.if_opened and opened is False):
+            return True, said, ()
+        if rule.if_opened and opened is None:
+            return None, said, (f"items/{self._place}/opened",)
+        return False, said, ()
 
-    def _condition(self, rule: Condition, number: int) -> Finding:
-        moments = self._request.moments
-        there = [name for name in rule.none if moments.get(name) is not None]
-        if there:
-            return self._finding("condition", rule, False, f"{there[0]} is known", number=number)
-        if rule.passed is not None:
-            moment = moments.get(rule.passed)
-            if moment is None:
-                return self._finding("condition", rule, None, f"no {rule.passed}", PLACES[rule.passed], number=number)
-            if moment >= self._request.submitted_at:
-                return self._finding("condition", rule, False, f"{rule.passed} is still ahead", number=number)
-            self.margin = self._request.submitted_at - moment
-        if rule.any and all(moments.get(name) is None for name in rule.any):
-            needs = [PLACES[name] for name in rule.any]
-            return self._finding("condition", rule, None, f"no {' or '.join(rule.any)}", *needs, number=number)
-        return self._finding("condition", rule, True, "as it has to be", number=number)
+    def intact(self, _: Intact) -> _Answer:
+        return self.goods.intact is not False, f"intact: {_word(self.goods.intact)}", ()
 
-    def _window(self) -> Iterator[Finding]:
-        """The window that names the goods most exactly."""
-        windows = self._guarantee.window
-        fitting = [
-            (rule.fit(self.goods.category), -number)
-            for number, rule in enumerate(windows)
-            if rule.concerns(self._request.reason, self.goods.category)
-        ]
-        if not windows:
-            return
-        if self.goods.category is None and any(rule.categories for rule in windows):
-            yield self._finding("window", windows[0], None, "category unknown", "category", number=0)
-            return
-        if not fitting:
-            return
-        number = -max(fitting)[1]
-        rule = windows[number]
-        start = self._request.moments.get(rule.after)
+    def condition(self, rule: Condition) -> _Answer:
+        moments, doubtful = self._case.moments, self._case.doubtful
+        for name in rule.none:
+            if name in moments:
+                return False, f"{name} is known", ()
+        passed = None if rule.passed is None else moments.get(rule.passed)
+        if passed is not None and passed >= self._request.submitted_at:
+            return False, f"{rule.passed} is still ahead", ()
+        missing = [PLACES[name] for name in rule.none if name in doubtful]
+        missing += [PLACES[rule.passed]] if rule.passed is not None and passed is None else []
+        if rule.any and moments.keys().isdisjoint(rule.any):
+            missing += _any_of(PLACES[name] for name in rule.any)
+        return (None, f"not known: {', '.join(missing)}", tuple(missing)) if missing else (True, "as it has to be", ())
+
+    def window(self, rule: Window) -> _Answer:
+        start = self._case.moments.get(rule.after)
         if start is None:
-            yield self._finding("window", rule, None, f"no {rule.after}", PLACES[rule.after], number=number)
-            return
-        self.margin = self._end(rule, start) - self._request.submitted_at
-        hours = self.margin / 3_600_000_000
-        said = f"{hours:.1f} h left" if self.margin >= 0 else f"over since {-hours:.1f} h"
-        yield self._finding("window", rule, self.margin >= 0, said, number=number)
+            return None, f"no {rule.after}", (PLACES[rule.after],)
+        zone = self._request.time_zone or self._case.policy.time_zone
+        end = end_of_hours(start, rule.hours or 0) if rule.days is None else end_of_days(start, rule.days, zone)
+        self.margin = end - self._request.submitted_at
+        hours = self.margin / HOUR
+        return self.margin >= 0, f"{hours:.1f} h left" if hours >= 0 else f"over since {-hours:.1f} h", ()
 
-    def _end(self, rule: Window, start: int) -> int:
-        if rule.hours is not None:
-            return end_of_hours(start, rule.hours)
-        assert rule.days is not None
-        return end_of_days(start, rule.days, self._request.time_zone or self._policy.time_zone)
+    def evidence(self, rule: Evidence) -> _Answer:
+        for kind in rule.any:
+            if kind in self._request.evidence:
+                return True, f"{kind} handed in", ()
+        return None, "none handed in", _any_of(f"evidence/{kind}" for kind in rule.any)
 
-    def _evidence(self, rule: Evidence, number: int) -> Finding:
-        given = [kind for kind in rule.any if kind in self._request.evidence]
-        if given:
-            return self._finding("evidence", rule, True, f"{given[0]} handed in", number=number)
-        needs = [f"evidence/{kind}" for kind in rule.any]
-        return self._finding("evidence", rule, None, "none handed in", *needs, number=number)
+    def _single_use(self, key: str) -> _Answer:
+        if key in self._request.used:
+            return False, f"paid before for this {key.replace('_', ' ')}", ()
+        if key == "tracking_number" and self._request.tracking_number is None:
+            return None, "no tracking number", ("return_parcel/tracking_number",)
+        return True, f"not paid before for this {key.replace('_', ' ')}", ()
 
-    def _single_use(self) -> Iterator[Finding]:
-        for key in self._guarantee.single_use:
-            rule = self._guarantee.amount
-            if key in self._request.used:
-                yield Finding(f"{self._code}/single_use", rule, False, f"paid before for this {key.replace('_', ' ')}")
-            elif key == "tracking_number" and self._request.tracking_number is None:
-                needs = ("return_parcel/tracking_number",)
-                yield Finding(f"{self._code}/single_use", rule, None, "no tracking number", needs)
+    def _amount(self, rule: Amount) -> _Answer:
+        if rule.of == "nothing":
+            return True, "a service", ()
+        if self._case.foreign:
+            return None, f"paid in {self._request.currency}", ("currency",)
+        if rule.of == "freight":
+            known = rule.most is not None or self._request.freight is not None
+            return (True, "the freight", ()) if known else (None, "no freight", ("order/freight_amount",))
+        value, share = self.goods.value, self.goods.affected_share
+        missing = [f"items/{self._place}/unit_price"] if value is None else []
+        missing += ["affected_share"] if rule.bands and share is None else []
+        if value is None or missing:
+            return None, "not known what it is worth" if value is None else "no affected share", tuple(missing)
+        self.pays = _part(value, share, rule, self._request.reason) if rule.bands and share is not None else value
+        return True, f"{self.pays} of {value}", ()
 
-    def _amount(self, rule: Amount) -> Finding:
-        if rule.of in ("nothing", "freight"):
-            self.pays = 0 if rule.of == "nothing" else rule.most if rule.most is not None else self._request.freight or 0
-            return self._finding("amount", rule, True, "a service" if rule.of == "nothing" else f"up to {self.pays}")
-        share = self.goods.affected_share
-        partial = bool(rule.bands) and (not rule.reasons or self._request.reason in rule.reasons)
-        if self.goods.value is None:
-            return self._finding("amount", rule, None, "no price", "unit_price")
-        if partial and share is None:
-            return self._finding("amount", rule, None, "no affected share", "affected_share")
-        pays = 1.0
-        if partial and share is not None:
-            pro_rata = self._request.reason in rule.pro_rata
-            pays = share if pro_rata else next(band.pays for band in rule.bands if share <= band.up_to)
-        self.pays = (self.goods.value * round(pays * _PARTS) + _PARTS // 2) // _PARTS
-        return self._finding("amount", rule, True, f"{self.pays} of {self.goods.value}")
+
+def _part(value: int, share: float, rule: Amount, reason: str) -> int:
+    """What is paid of a price, rounded half up, for the share that is affected."""
+    pays = share if reason in rule.pro_rata else next(band.pays for band in rule.bands if share <= band.up_to)
+    return (value * round(pays * _PARTS) + _PARTS // 2) // _PARTS
+
+
+_JUDGES: dict[type[Rule], Callable[[_Line, Any], _Answer]] = {
+    Promised: _Line.promised,
+    Exclusion: _Line.excluded,
+    Intact: _Line.intact,
+    Condition: _Line.condition,
+    Window: _Line.window,
+    Evidence: _Line.evidence,
+}
+
+
+def _any_of(places: Iterable[str]) -> tuple[str, ...]:
+    """One entry, or none: any of these places will do."""
+    one = "|".join(places)
+    return (one,) if one else ()
 
 
 def _word(flag: bool | None) -> str:

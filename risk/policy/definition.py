@@ -5,11 +5,13 @@ Chinese, a source and a grade, and is named by its guarantee and kind (`fresh_sp
 """
 
 import tomllib
+from collections import Counter
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from datetime import datetime
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from importlib import resources
-from itertools import pairwise
+from itertools import pairwise, product
 from pathlib import Path
 from typing import Annotated, Literal
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
@@ -54,16 +56,6 @@ class Rule(Sentence):
     """Only for claims with these reasons; for all where empty."""
     categories: list[Path_] = []
     """Only for goods of these categories and what is below them; for all where empty."""
-
-    def concerns(self, reason: str, category: str | None) -> bool:
-        """Whether the rule speaks of such goods and claims."""
-        return (not self.reasons or reason in self.reasons) and (not self.categories or self.fit(category) >= 0)
-
-    def fit(self, category: str | None) -> int:
-        """How exactly the rule names a category: the length of its path, 0 where it names none, -1 where another."""
-        if not self.categories:
-            return 0
-        return max((len(path) for path in self.categories if category is not None and below(category, path)), default=-1)
 
 
 class Promised(Rule):
@@ -167,6 +159,14 @@ class Guarantee(Sentence):
             found = getattr(self, kind)
             yield from ((kind, rule) for rule in (found if isinstance(found, list) else [found]) if rule is not None)
 
+    def named(self, code: str) -> Iterator[tuple[str, Rule]]:
+        """Every rule with the name of its clause: of several of one kind each has its number."""
+        kinds = Counter(kind for kind, _ in self.rules())
+        numbers: Counter[str] = Counter()
+        for kind, rule in self.rules():
+            numbers[kind] += 1
+            yield f"{code}/{kind}/{numbers[kind]}" if kinds[kind] > 1 else f"{code}/{kind}", rule
+
 
 class Trigger(Rule):
     """What lets money go out before the goods are back."""
@@ -174,6 +174,55 @@ class Trigger(Rule):
     any: list[Moment] = []
     none: list[Moment] = []
     remedies: list[Remedy] = []
+
+
+@dataclass(frozen=True, slots=True)
+class Clause:
+    """A rule under the name by which it is cited."""
+
+    name: str
+    rule: Rule
+    paths: tuple[str, ...]
+    """The categories that it is about, each with a dot at its end; about all where empty."""
+
+    def about(self, category: str | None) -> bool | None:
+        """Whether the rule speaks of such goods; None where it names some and these are of no known category."""
+        if not self.paths:
+            return True
+        return None if category is None else f"{category}.".startswith(self.paths)
+
+
+@dataclass(frozen=True, slots=True)
+class Promise:
+    """A guarantee with everything that it asks of a claim for one reason, in the order in which it is judged.
+
+    A window stands there once for each category that it names, the most exact first: the first that fits counts.
+    """
+
+    code: str
+    guarantee: Guarantee
+    clauses: tuple[Clause, ...]
+    single_use: str
+    amount: str
+
+
+def _promise(code: str, guarantee: Guarantee, reason: str) -> Promise:
+    named = [(name, rule) for name, rule in guarantee.named(code) if not rule.reasons or reason in rule.reasons]
+    clauses = [
+        Clause(name, rule, tuple(f"{path}." for path in rule.categories))
+        for name, rule in named
+        if not isinstance(rule, Window | Amount)
+    ]
+    windows = [
+        Clause(name, rule, (f"{path}.",) if path else ())
+        for name, rule in named
+        if isinstance(rule, Window)
+        for path in rule.categories or [""]
+    ]
+    windows.sort(key=lambda clause: -max(map(len, clause.paths), default=0))
+    place = sum(not isinstance(clause.rule, Evidence) for clause in clauses)
+    clauses[place:place] = windows
+    return Promise(code, guarantee, tuple(clauses), f"{code}/single_use", f"{code}/amount")
 
 
 class Policy(Part):
@@ -194,7 +243,22 @@ class Policy(Part):
 
     def knows(self, category: str | None) -> bool:
         """Whether the goods are any that the policy speaks of."""
-        return category is not None and any(below(category, path) for path in self.categories)
+        return category is not None and f"{category}.".startswith(self._paths)
+
+    @cached_property
+    def _paths(self) -> tuple[str, ...]:
+        return tuple(f"{path}." for path in self.categories)
+
+    @cached_property
+    def promises(self) -> dict[str, tuple[Promise, ...]]:
+        """For each reason the guarantees that are about it, in the order of the policy."""
+        reasons = {reason for guarantee in self.guarantees.values() for reason in guarantee.reasons}
+        return {
+            reason: tuple(
+                _promise(code, guarantee, reason) for code, guarantee in self.guarantees.items() if reason in guarantee.reasons
+            )
+            for reason in reasons
+        }
 
     def holds_at(self, moment: int) -> bool:
         """Whether it is the policy of a purchase at that moment (microseconds)."""
@@ -208,7 +272,7 @@ def below(category: str, path: str) -> bool:
     >>> below("food.fresh.fruit", "food.fresh"), below("food.fresher", "food.fresh")
     (True, False)
     """
-    return category.startswith(path) and (len(category) == len(path) or category[len(path)] == ".")
+    return f"{category}.".startswith(f"{path}.")
 
 
 def read_policy(text: str, name: str) -> Policy:
@@ -266,6 +330,9 @@ def _loose(policy: Policy, guarantee: Guarantee) -> Iterator[tuple[Place, str]]:
     for path in guarantee.categories:
         if not _known(policy, path):
             yield ("categories",), f"no goods of the policy are {path}"
+    for reason, path in product(guarantee.reasons, guarantee.categories or policy.categories) if guarantee.window else ():
+        if not any(_covers(window, reason, path) for window in guarantee.window):
+            yield ("window",), f"no window for {path}, {reason}: it would never end"
     counts: dict[str, int] = {}
     for kind, rule in guarantee.rules():
         number = counts[kind] = counts.get(kind, -1) + 1
@@ -286,6 +353,14 @@ def _loose_rule(policy: Policy, guarantee: Guarantee, rule: Rule) -> Iterator[tu
         yield (), "asks for nothing"
     if isinstance(rule, Amount):
         yield from _holes(rule.bands)
+        if rule.reasons or rule.categories:
+            yield (), "one amount is for all claims of its guarantee: reasons and categories have no place here"
+
+
+def _covers(window: Window, reason: str, path: str) -> bool:
+    return (not window.reasons or reason in window.reasons) and (
+        not window.categories or any(below(path, own) for own in window.categories)
+    )
 
 
 def _known(policy: Policy, path: str) -> bool:

@@ -141,7 +141,7 @@ def test_a_claim_that_its_guarantee_pays_in_full_passes_every_gate_of_the_policy
     [
         ({"evidence": []}, "cover", "missing a photo or a video"),
         ({"merchant": {"guarantees": []}, "evidence": []}, "cover", "missing"),
-        ({"affected_share": None}, "cover", "missing the share that is affected"),
+        ({"affected_share": None}, "express", "sooner with the share that is affected"),
         ({"affected_share": 0.2}, "cover_amount", "4900 asked, 2970 covered"),
         ({"reason": "no_reason", "remedy": "return_and_refund"}, "cover", "seven_day_return/exclusion"),
         ({"reason": "not_received", "remedy": "return_and_refund", "order": {"delivered_at": None, "promised_by": stamp(days=1)}},
