@@ -9,6 +9,7 @@ import pytest
 from flask import Flask
 from werkzeug.routing import BaseConverter
 
+from risk.policy.__main__ import COMMANDS as POLICY
 from serving.__main__ import COMMANDS as SERVING
 from serving.api.health import health
 from serving.api.openapi import description
@@ -19,6 +20,7 @@ ROOT = Path(__file__).resolve().parents[2]
 PAGES = [ROOT / "README.md", ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").rglob("*.md"))]
 OPERATIONS = (ROOT / "docs" / "operations.md").read_text(encoding="utf-8")
 MADE_BY_COMMANDS = ("bundles/", "var/", "history/", "my-history/")
+COMMANDS = {"serving": SERVING, "training": TRAINING, "risk.policy": POLICY}
 OF_THE_PAGE = {"/docs/start.js", "/docs/<path:name>"}
 OF_OTHERS = {"XDG_RUNTIME_DIR", "NO_COLOR"}
 """Conventions of the system that we honour."""
@@ -67,15 +69,15 @@ def test_every_setting_is_documented(name: str) -> None:
     assert f"`{name}`" in OPERATIONS
 
 
-@pytest.mark.parametrize("command", [f"python -m serving {name}" for name in SERVING] + [f"python -m training {name}" for name in TRAINING])
+@pytest.mark.parametrize("command", [f"python -m {room} {name}" for room, names in COMMANDS.items() for name in names])
 def test_every_command_is_documented(command: str) -> None:
     assert re.search(rf"`{command}\b", OPERATIONS)
 
 
-@pytest.mark.parametrize("command", sorted(set(re.findall(r"python -m (\w+ \w+)", "\n".join(page.read_text() for page in PAGES)))))
+@pytest.mark.parametrize("command", sorted(set(re.findall(r"python -m ([\w.]+ \w+)", "\n".join(page.read_text() for page in PAGES)))))
 def test_every_documented_command_exists(command: str) -> None:
     room, name = command.split()
-    assert room not in {"serving", "training"} or name in {"serving": SERVING, "training": TRAINING}[room]
+    assert room not in COMMANDS or name in COMMANDS[room]
 
 
 @pytest.mark.parametrize("route", routes())

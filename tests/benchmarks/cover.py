@@ -1,0 +1,38 @@
+"""Cover: one claim judged by its policy, on average over the scenarios, and the shipped policies read and checked."""
+
+import statistics
+import time
+from typing import Any
+
+from risk.policy.cover import judge
+from risk.policy.definition import load_policies
+from risk.policy.request import request_of
+from tests.scenarios import scenarios
+
+
+def run(repeats: int = 20) -> dict[str, Any]:
+    """Microseconds a claim, milliseconds for all policies; medians over the repeats."""
+    reads = []
+    for _repeat in range(repeats):
+        load_policies.cache_clear()
+        start = time.perf_counter()
+        policies = load_policies()
+        reads.append(1e3 * (time.perf_counter() - start))
+    claims = [scenario.claim for scenario in scenarios()]
+    cases = [(policies.at(request.moments["paid_at"]), request) for request in map(request_of, claims)]
+    judged, built = [], []
+    for _repeat in range(repeats):
+        start = time.perf_counter()
+        for policy, request in cases:
+            judge(policy, request)
+        judged.append(1e6 * (time.perf_counter() - start) / len(cases))
+        start = time.perf_counter()
+        for claim in claims:
+            request_of(claim)
+        built.append(1e6 * (time.perf_counter() - start) / len(claims))
+    return {
+        "claims": len(cases),
+        "judge_us": round(statistics.median(judged), 1),
+        "request_us": round(statistics.median(built), 1),
+        "read_and_check_policies_ms": round(statistics.median(reads), 1),
+    }
