@@ -187,8 +187,8 @@ def _supported(paying: Sequence[tuple[Guarantee, Cover]], request: Request) -> t
     fitting = [(guarantee, cover) for guarantee, cover in fitting if guarantee.at_once] or fitting
     used: dict[str, int] = {}
     for item in dict.fromkeys(item for _, cover in fitting for item in cover.by_item):
-        most = max((cover for _, cover in fitting), key=lambda cover: cover.by_item.get(item, 0))
-        used[most.guarantee] = used.get(most.guarantee, 0) + most.by_item.get(item, 0)
+        most = max((cover for _, cover in fitting if item in cover.by_item), key=lambda cover: cover.by_item[item])
+        used[most.guarantee] = used.get(most.guarantee, 0) + most.by_item[item]
     return _within(sum(used.values()), request.left), used
 
 
@@ -274,8 +274,8 @@ def _right(case: _Case, promise: Promise, reached: Sequence[int]) -> Cover:
     """One guarantee over all items that it reaches: what it pays for those it covers."""
     request, amount = case.request, promise.guarantee.amount
     judged = [_Line(case, promise, place) for place in reached]
-    status = next(status for status in _BEST_FIRST if any(line.status == status for line in judged))
-    chosen = [line for line in judged if line.status == status]
+    chosen = next(lines for status in _BEST_FIRST if (lines := [line for line in judged if line.status == status]))
+    status = chosen[0].status
     by_item = {} if status == "not_covered" else _shares(chosen, amount, request.freight)
     principal = max(chosen, key=lambda line: (line.goods.value or 0, line.clause))
     return Cover(
