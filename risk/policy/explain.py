@@ -3,7 +3,7 @@
 import argparse
 import os
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from itertools import groupby
 from pathlib import Path
 
@@ -27,6 +27,7 @@ from risk.policy.words import (
     padded,
     validity,
 )
+from risk.validation import problems_of
 
 _LABEL, _GAP = 12, 3
 _COLOURS = {"covered": "\033[32m", "unproven": "\033[33m", "not_covered": "\033[31m"}
@@ -73,26 +74,8 @@ def read_claim(file: Path) -> Claim:
     try:
         return Claim.model_validate_json(read_text(file))
     except ValidationError as error:
-        found: dict[str, list[str]] = {}
-        parts = error.errors(include_url=False, include_input=False, include_context=False)
-        refused = {part["loc"][:length] for part in parts for length in range(len(part["loc"]))}
-        for part in parts:
-            if part["type"] == "too_short" and part["loc"] in refused:
-                continue  # Refused items are not counted, so a list of them seems too short.
-            message = part["msg"].removeprefix("Value error, ")
-            said = "unknown field" if part["type"] == "extra_forbidden" else message[0].lower() + message[1:]
-            found.setdefault(_pointer(part["loc"]), []).append(said)
-        # A union says what each of its members missed; that is one error at one place.
-        problems = [Problem(f"{file}{pointer}", "; or ".join(dict.fromkeys(said))) for pointer, said in found.items()]
-        raise InputError(problems) from error
-
-
-def _pointer(location: Sequence[int | str]) -> str:
-    """A JSON pointer as the fragment of its file; the member that a union tried is no part of the document."""
-    parts = [str(part) for part in location]
-    parts = parts[:2] if parts[:1] == ["extra"] else parts
-    pointer = "".join("/" + part.replace("~", "~0").replace("/", "~1") for part in parts)
-    return pointer and f"#{pointer}"
+        problems = problems_of(error)
+        raise InputError([Problem(f"{file}#{one.where}" if one.where else str(file), one.detail) for one in problems]) from error
 
 
 def _policy(file: Path | None, request: Request) -> tuple[Policy, str]:

@@ -7,7 +7,7 @@ from typing import Any
 from risk.policy.cover import judge
 from risk.policy.definition import load_policies
 from risk.policy.request import request_of
-from tests.scenarios import scenarios
+from tests.scenario import scenarios
 
 
 def run(repeats: int = 20) -> dict[str, Any]:
