@@ -135,7 +135,7 @@ def cover_gates(facts: Facts, judgement: Judgement) -> tuple[Gate, ...]:
     waits = "the goods are not on their way back" if guarantee.at_once else f"{best.guarantee} is paid after a person has looked"
     sooner = f"; sooner with {missing_words(judgement.needs)['en']}" if judgement.needs else ""
     return (
-        Gate("cover", True, f"covered by {best.guarantee}"),
+        Gate("cover", True, f"covered by {best.guarantee}{_doubtful(judgement)}"),
         Gate("remedy", facts["remedy"] in guarantee.remedies, f"{facts['remedy']} asked, {best.guarantee} gives {remedies}"),
         Gate("cover_amount", amount <= supported, f"{amount} asked, {supported} covered"),
         Gate("express", at_once, f"may be paid at once: {judgement.trigger}" if at_once else waits + sooner),
@@ -145,9 +145,13 @@ def cover_gates(facts: Facts, judgement: Judgement) -> tuple[Gate, ...]:
 def _uncovered(judgement: Judgement) -> str:
     """Why no guarantee covers a claim: what is missing where something is, else the clause that speaks against it."""
     if judgement.needs:
-        return f"not proven: missing {missing_words(judgement.needs)['en']}"
+        return f"not proven: missing {missing_words(judgement.needs)['en']}{_doubtful(judgement)}"
     against = [f"{cover.clause}: {cover.deciding.rule.en}" for cover in judgement.covers if cover.deciding is not None]
-    return "; ".join(against[:3]) or "; ".join(judgement.problems) or "no guarantee is about such a claim"
+    return ("; ".join(against[:3]) or "no guarantee is about such a claim") + _doubtful(judgement)
+
+
+def _doubtful(judgement: Judgement) -> str:
+    return f"; not relied on: {', '.join(judgement.problems)}" if judgement.problems else ""
 
 
 def score_gate(score: float | None, threshold: float | None) -> Gate:

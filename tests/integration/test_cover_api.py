@@ -103,6 +103,15 @@ def test_the_policy_of_the_purchase_is_named(api: Api) -> None:
     assert "no policy was valid at purchase" in answer["gates"][5]["detail"]
 
 
+def test_goods_that_the_policy_does_not_know_are_named_and_the_rest_is_decided(api: Api) -> None:
+    item = [{"item_id": unique("item"), "category": "zzz"}]
+    answer = api.decide(a_claim(items=item))
+    assert (answer["decision"], of(answer, "fresh_spoilage")["status"]) == ("review", "unproven")
+    assert "not relied on: unknown category zzz" in answer["gates"][5]["detail"]
+    late = api.decide(a_claim(reason="not_received", items=item, order={"delivered_at": None, "promised_by": stamp(days=1)}))
+    assert (late["decision"], late["guarantee"]) == ("approve", "late_or_lost_delivery")
+
+
 def test_freight_is_paid_once_for_an_order_and_once_for_a_parcel(api: Api) -> None:
     first = freight()
     assert api.decide(first)["decision"] == "approve"
