@@ -251,7 +251,7 @@ class Policy(Part):
 
     @cached_property
     def promises(self) -> dict[str, tuple[Promise, ...]]:
-        """For each reason the guarantees that are about it, in the order of the policy."""
+        """For each reason the guarantees that are about it, in the order of the policy; a changed policy is read anew."""
         reasons = {reason for guarantee in self.guarantees.values() for reason in guarantee.reasons}
         return {
             reason: tuple(
@@ -320,7 +320,7 @@ def _inconsistent(policy: Policy) -> Iterator[tuple[Place, str]]:
         yield ("valid_until",), "valid_until is not after valid_from"
     try:
         ZoneInfo(policy.time_zone)
-    except (ZoneInfoNotFoundError, ValueError):
+    except (ZoneInfoNotFoundError, ValueError, OSError):
         yield ("time_zone",), f"time_zone: {policy.time_zone!r} is no time zone"
     for code, guarantee in policy.guarantees.items():
         yield from ((("guarantees", code, *place), f"{code}: {said}") for place, said in _loose(policy, guarantee))
@@ -332,7 +332,7 @@ def _loose(policy: Policy, guarantee: Guarantee) -> Iterator[tuple[Place, str]]:
             yield ("categories",), f"no goods of the policy are {path}"
     for reason, path in product(guarantee.reasons, guarantee.categories or policy.categories) if guarantee.window else ():
         if not any(_covers(window, reason, path) for window in guarantee.window):
-            yield ("window",), f"no window for {path}, {reason}: it would never end"
+            yield ("window", 0), f"no window for {path}, {reason}: it would never end"
     counts: dict[str, int] = {}
     for kind, rule in guarantee.rules():
         number = counts[kind] = counts.get(kind, -1) + 1
@@ -387,7 +387,7 @@ class Policies:
     """Policies side by side: a claim is judged by the one that held at purchase."""
 
     def __init__(self, policies: Sequence[tuple[str, Policy]]) -> None:
-        """`policies` with the name of each one's file; a SettingError names those that hold at the same time."""
+        """`policies` with the file and line where each begins; a SettingError names those that hold at the same time."""
         ordered = sorted(policies, key=lambda pair: pair[1].valid_from)
         problems = [
             Problem(later, f"holds from {other.valid_from.isoformat()}, when {earlier} still does")
@@ -415,7 +415,11 @@ def read_policies(files: Sequence[Path]) -> Policies:
     problems: list[Problem] = []
     for file in files:
         try:
-            read.append((file.name, read_policy(file.read_text(encoding="utf-8"), file.name)))
+            text = file.read_text(encoding="utf-8")
+            start = line_of(lines(text), ("valid_from",))
+            read.append((f"{file.name}:{start}", read_policy(text, file.name)))
+        except UnicodeDecodeError as error:
+            problems.append(Problem(file.name, f"no UTF-8 text: {error.reason} at byte {error.start}"))
         except SettingError as error:
             problems += error.problems
     if problems:
