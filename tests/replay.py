@@ -11,7 +11,10 @@ _KINDS = {"photo_count": "photo", "video_count": "video", "certificate_count": "
 
 def body(row: Mapping[str, Any], signals: tuple[str, ...] = ()) -> dict[str, Any]:
     """The request of one claim; `row` has the columns of `History.claims`, times in microseconds."""
-    order_times = {name: _time(row[name]) for name in ("shipped_at", "promised_by", "delivered_at")}
+    order_times = {
+        name: _time(row[name]) for name in ("shipped_at", "promised_by", "delivered_at", "intercepted_at", "lost_at")
+    }
+    parcel = {name: _time(row[f"return_{name}"]) for name in ("shipped_at", "picked_up_at", "received_at")}
     evidence = [
         {"evidence_id": f"{kind}-{place}", "kind": kind}
         for column, kind in _KINDS.items()
@@ -22,6 +25,7 @@ def body(row: Mapping[str, Any], signals: tuple[str, ...] = ()) -> dict[str, Any
         "category": row["category"],
         "quantity": row["quantity"],
         "unit_price": row["unit_price"],
+        "guarantees": _codes(row["item_guarantees"]),
         "opened": _flag(row["opened"]),
         "no_return_confirmed": _flag(row["no_return_confirmed"]),
     }
@@ -43,7 +47,7 @@ def body(row: Mapping[str, Any], signals: tuple[str, ...] = ()) -> dict[str, Any
                 "verified": _flag(row["verified"]),
                 "guest": _flag(row["guest"]),
             },
-            "merchant": {"merchant_id": row["merchant_id"]},
+            "merchant": {"merchant_id": row["merchant_id"], "guarantees": _codes(row["merchant_guarantees"])},
             "order": {
                 "order_id": row["order_id"],
                 "paid_at": _time(row["paid_at"]),
@@ -54,6 +58,7 @@ def body(row: Mapping[str, Any], signals: tuple[str, ...] = ()) -> dict[str, Any
             "items": [item, *others],
             "device": {"device_id": row["device_id"]},
             "extra": {name: row[name] for name in signals if row[name] is not None},
+            "return_parcel": parcel if any(parcel.values()) else None,
             "evidence": evidence,
         }
     )  # fmt: skip
@@ -61,6 +66,10 @@ def body(row: Mapping[str, Any], signals: tuple[str, ...] = ()) -> dict[str, Any
 
 def _time(moment: int | None) -> str | None:
     return None if moment is None else (_EPOCH + timedelta(microseconds=moment)).isoformat()
+
+
+def _codes(text: str | None) -> list[str] | None:
+    return None if text is None else text.split()
 
 
 def _flag(value: int | None) -> bool | None:

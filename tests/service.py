@@ -29,7 +29,7 @@ from numpy.typing import NDArray
 
 from risk.bundle import write_bundle
 from risk.features import load_features
-from risk.vocabulary import CHANNELS, REASONS, REMEDIES, RETURN_METHODS
+from risk.vocabulary import CHANNELS, GUARANTEES, REASONS, REMEDIES, RETURN_METHODS
 from serving.store import embedded
 from serving.store.database import Database
 from serving.store.keys import SCOPES, Keys
@@ -46,6 +46,8 @@ CATEGORIES = {
     "carrier": ["swift", "slow"],
     "category": ["food.fresh.fruit", "beauty.skincare"],
     "category_group": ["food", "beauty"],
+    "cover_status": ["covered", "unproven", "not_covered", "none"],
+    "cover_guarantee": list(GUARANTEES),
 }
 _numbers = itertools.count(1)
 Result = TypeVar("Result")

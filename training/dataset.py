@@ -126,12 +126,12 @@ def scored_claims(history: History, bundle: Bundle, start: int, end: int) -> pd.
     if first >= last:
         raise HistoryError([Problem("claims.submitted_at", "no claim in the stretch asked for")])
     matrix = build_matrix(history, first=first, last=last, signals=bundle.signals)
-    words = {name: pd.Series(column.to_pandas(), dtype=object) for name, column in matrix.words.items()}
+    words = pd.DataFrame({name: pd.Series(column.to_pandas(), dtype=object) for name, column in matrix.words.items()})
     raw = bundle.raw(matrix.encoded(bundle.codes), threads=0)
-    frame = pd.DataFrame(matrix.values, columns=list(matrix.columns)).drop(columns=["amount", *words]).assign(**words)
+    numbers = pd.DataFrame(matrix.values, columns=list(matrix.columns)).drop(columns=["amount", *words])
     rows = history.claims.filter((_.row >= first) & (_.row < last)).order_by("row")
     own = rows.select("row", "claim_id", "submitted_at", "amount").to_pyarrow().to_pandas()
     own["submitted_at"] = pd.to_datetime(own["submitted_at"], unit="us", utc=True)
     labels = labels_at(history, None).set_index("row")[["label", "audit_probability"]]
     head = own.join(labels, on="row").assign(raw=raw, score=bundle.calibrate(raw))
-    return pd.concat([head.drop(columns="row"), frame], axis=1)
+    return pd.concat([head.drop(columns="row"), numbers, words], axis=1)

@@ -13,7 +13,9 @@ from ibis import _
 from ibis.expr.types import IntegerColumn, StringColumn, Table, Value
 
 from risk.features import Aggregate, Entity, FeatureSet, Own, Windowed
+from risk.features.cover import COLUMNS
 from risk.features.definition import HOUR
+from training.cover import PIECE, judged
 from training.history import ENTITY_COLUMNS, History
 
 _LABELS = ("abuse", "legitimate", "undecided")
@@ -78,6 +80,8 @@ def feature_tables(history: History, features: FeatureSet, *, first: int = 0, la
     for entity in features.entities:
         yield entity_features(log, chosen, entity, features)
     yield own_features(chosen, features)
+    if any(feature.kind == "cover" for feature in features.own):
+        yield cover_features(history, chosen, features)
 
 
 def entity_features(log: Table, spine: Table, entity: Entity, features: FeatureSet) -> Table:
@@ -175,8 +179,19 @@ def _windowed(table: Table, feature: Windowed) -> Value:
 
 
 def own_features(claims: Table, features: FeatureSet) -> Table:
-    """The features of the claim itself."""
-    return claims.select("row", **{feature.name: _own(claims, feature, features.utc_offset) for feature in features.own})
+    """The features of the claim itself, cover apart."""
+    own = [feature for feature in features.own if feature.kind != "cover"]
+    return claims.select("row", **{feature.name: _own(claims, feature, features.utc_offset) for feature in own})
+
+
+def cover_features(history: History, claims: Table, features: FeatureSet) -> Table:
+    """The features of each claim's cover: judged one by one, as online."""
+    bounds = claims.aggregate(count=_.count(), first=_.row.min(), last=_.row.max()).to_pyarrow().to_pylist()[0]
+    starts = range(bounds["first"], bounds["last"] + 1, PIECE) if bounds["count"] else ()
+    rows = claims.select("row", *COLUMNS)
+    pieces = (rows.filter((_.row >= start) & (_.row < start + PIECE)).to_pyarrow() for start in starts)
+    found = history.connection.create_table("cover", judged(pieces, bounds["count"]), temp=True, overwrite=True)
+    return found.select("row", **{feature.name: found[feature.part] for feature in features.own if feature.kind == "cover"})
 
 
 def _own(claims: Table, own: Own, utc_offset: int) -> Value:
@@ -202,8 +217,6 @@ def _own(claims: Table, own: Own, utc_offset: int) -> Value:
 def _hours(claims: Table, own: Own) -> Value:
     first, last = (claims[name] for name in own.columns)
     elapsed = (last - first).cast("float64") / float(HOUR)
-    if own.per is not None:
-        elapsed = elapsed / claims[own.per].cases(*own.of, else_=ibis.null("float64"))
     if own.future:
         return elapsed
     known = (first <= claims.submitted_at) & (last <= claims.submitted_at)

@@ -1,6 +1,7 @@
 """One definition of a feature for bulk and online: the table, its values, and the arithmetic for one claim."""
 
-from risk.features.compute import Calculator, Facts, Value
+from risk.features.columns import Facts, Value
+from risk.features.compute import Calculator
 from risk.features.definition import (
     Aggregate,
     Entity,

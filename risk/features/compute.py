@@ -4,15 +4,14 @@ The bulk path writes the same arithmetic as expressions; both divide the same in
 bit.
 """
 
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Sequence
 
+from risk.features.columns import Facts, Value
+from risk.features.cover import PARTS, cover_of
 from risk.features.definition import HOUR, FeatureSet, Own, Windowed
 
-Facts = Mapping[str, Any]
-"""One claim as flat columns (`definition.TIMES`, `NUMBERS`, `TEXTS`); times are microseconds, missing is None."""
-Value = float | int | str | None
-"""A number, a word, or missing."""
+_COVER = tuple(f"cover.{part}" for part in PARTS)
+"""Where a claim's judgement stands among its facts while its features are computed: once for all of its parts."""
 
 
 class Calculator:
@@ -28,12 +27,15 @@ class Calculator:
             for feature in features.windowed
         )
         self._own = tuple(_own(feature, features.utc_offset) for feature in features.own)
+        self._judges = any(feature.kind == "cover" for feature in features.own)
 
     def values(self, aggregates: Sequence[int | None], facts: Facts, as_of: int) -> list[Value]:
         """The vector, in the order of `FeatureSet.names`.
 
         `aggregates` stand in the order of `FeatureSet.aggregates`; `as_of` is the moment of looking (microseconds).
         """
+        if self._judges:
+            facts = {**facts, **dict(zip(_COVER, cover_of(facts), strict=True))}
         vector: list[Value] = [compute(aggregates, as_of) for compute in self._windowed]
         vector += [compute(facts) for compute in self._own]
         return vector
@@ -74,6 +76,7 @@ def _own(feature: Own, utc_offset: int) -> Callable[[Facts], Value]:
         # 1970-01-01 was a Thursday, the fourth day: 0 is Monday.
         "weekday_of": lambda own: _clock(own, utc_offset, 24 * HOUR, 7, 3),
         "category": _category,
+        "cover": _cover,
     }[feature.kind](feature)
 
 
@@ -99,7 +102,6 @@ def _ratio(own: Own) -> Callable[[Facts], Value]:
 
 def _hours(own: Own) -> Callable[[Facts], Value]:
     start, end = own.columns
-    limits = dict(own.of)
 
     def hours(facts: Facts) -> Value:
         first, last = facts[start], facts[end]
@@ -107,11 +109,7 @@ def _hours(own: Own) -> Callable[[Facts], Value]:
             return None
         if not own.future and (first > facts["submitted_at"] or last > facts["submitted_at"]):
             return None
-        elapsed = float(last - first) / HOUR
-        if own.per is None:
-            return elapsed
-        limit = limits.get(facts[own.per])
-        return None if limit is None else elapsed / limit
+        return float(last - first) / HOUR
 
     return hours
 
@@ -124,6 +122,16 @@ def _length(own: Own) -> Callable[[Facts], Value]:
 def _clock(own: Own, utc_offset: int, unit: int, cycle: int, shift: int) -> Callable[[Facts], Value]:
     column = own.columns[0]
     return lambda facts: ((facts[column] + utc_offset) // unit + shift) % cycle
+
+
+def _cover(own: Own) -> Callable[[Facts], Value]:
+    name = f"cover.{own.part}"
+
+    def part(facts: Facts) -> Value:
+        value: Value = facts[name]
+        return value
+
+    return part
 
 
 def _category(own: Own) -> Callable[[Facts], Value]:

@@ -10,6 +10,7 @@ from importlib import resources
 from typing import Any
 
 from risk.errors import Problem, SettingError
+from risk.features import cover
 
 HOUR = 3_600_000_000
 """Microseconds in an hour; every time in features is an integer number of microseconds since 1970 UTC."""
@@ -32,7 +33,7 @@ SIGNAL_PREFIX = "x_"
 """A column of this prefix is the caller's own signal and becomes a feature as it is."""
 
 _WINDOWED_KINDS = ("sum", "max", "since", "age", "distinct", "ratio")
-_OWN_KINDS = ("value", "ratio", "hours", "length", "hour_of", "weekday_of", "category")
+_OWN_KINDS = ("value", "ratio", "hours", "length", "hour_of", "weekday_of", "category", "cover")
 
 
 @dataclass(frozen=True)
@@ -100,10 +101,15 @@ class Own:
     kind: str
     columns: tuple[str, ...]
     future: bool = False
-    per: str | None = None
-    of: tuple[tuple[str, float], ...] = ()
     depth: int = 0
+    part: str = ""
+    """Which part of the claim's cover, where `kind` is `cover`."""
     monotone: int = 0
+
+    @property
+    def says(self) -> bool:
+        """Whether its values are words."""
+        return self.kind == "category" or self.part in cover.WORDS
 
 
 @dataclass(frozen=True)
@@ -125,7 +131,7 @@ class FeatureSet:
     @cached_property
     def categorical(self) -> frozenset[str]:
         """Names of the features whose values are words."""
-        return frozenset(feature.name for feature in self.own if feature.kind == "category")
+        return frozenset(feature.name for feature in self.own if feature.says)
 
     @cached_property
     def monotone(self) -> dict[str, int]:
@@ -242,18 +248,21 @@ def _windowed(
 
 def _own(name: str, line: Mapping[str, Any], problems: list[Problem]) -> Own | None:
     where = f"own.{name}"
-    _refuse_unknown(where, line, {"future", "per", "of", "depth", "monotone", *_OWN_KINDS}, problems)
+    _refuse_unknown(where, line, {"future", "depth", "monotone", *_OWN_KINDS}, problems)
     kinds = [kind for kind in _OWN_KINDS if kind in line]
     if len(kinds) != 1:
         problems.append(Problem(where, f"needs exactly one of {_OWN_KINDS}"))
         return None
     kind = kinds[0]
+    if kind == "cover":
+        if line[kind] not in cover.PARTS:
+            problems.append(Problem(where, f"no such part of cover: {line[kind]}"))
+        return Own(name, kind, cover.COLUMNS, part=line[kind], monotone=line.get("monotone", 0))
     columns = tuple(line[kind]) if isinstance(line[kind], list) else (line[kind],)
     known = {"hours": TIMES, "hour_of": TIMES, "weekday_of": TIMES, "length": TEXTS, "category": TEXTS}
     problems += [Problem(where, f"no such column: {column}") for column in columns if column not in known.get(kind, NUMBERS)]
     future = line.get("future", False) or "promised_by" in columns
-    limits = tuple(sorted((key, float(value)) for key, value in line.get("of", {}).items()))
-    return Own(name, kind, columns, future, line.get("per"), limits, line.get("depth", 0), line.get("monotone", 0))
+    return Own(name, kind, columns, future, line.get("depth", 0), monotone=line.get("monotone", 0))
 
 
 def _refuse_unknown(where: str, line: Mapping[str, Any], known: set[str], problems: list[Problem]) -> None:

@@ -108,4 +108,4 @@ def test_any_past_in_any_order_of_arrival_gives_the_obvious_features_wherever_th
     assert dict(zip(FEATURES.names, online, strict=True)) | expected == dict(zip(FEATURES.names, online, strict=True))
 
 
-_FACTS = {column for feature in FEATURES.own for column in (*feature.columns, feature.per) if column}
+_FACTS = {column for feature in FEATURES.own for column in feature.columns}

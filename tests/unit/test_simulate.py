@@ -12,13 +12,18 @@ import pyarrow.parquet as pq
 import pytest
 from sklearn.metrics import roc_auc_score
 
-from risk.vocabulary import CHANNELS, LABELS, REASONS, REMEDIES, RETURN_METHODS
+from risk.features.definition import TIMES
+from risk.policy.cover import judge
+from risk.policy.definition import load_policies
+from risk.policy.request import request_of_facts
+from risk.vocabulary import CHANNELS, GUARANTEES, LABELS, REASONS, REMEDIES, RETURN_METHODS
 from training.simulate.engine import Settings
 from training.simulate.history import write_history
 from training.simulate.lookalikes import LOOK_ALIKES
 from training.simulate.typologies import NAMES, TYPOLOGIES
 
 SETTINGS = Settings(claims=20_000, seed=11)
+RETURNS = ("intercepted_at", "lost_at", "return_shipped_at", "return_picked_up_at", "return_received_at")
 SMALL = Settings(claims=600, seed=3, days=120)
 
 
@@ -118,13 +123,87 @@ def test_an_audit_probability_stands_exactly_at_audits(world: World) -> None:
 
 def test_a_claim_holds_nothing_from_its_future(world: World) -> None:
     claims = world.claims
-    for name in ("paid_at", "shipped_at", "delivered_at", "registered_at"):
+    for name in ("paid_at", "shipped_at", "delivered_at", "registered_at", *RETURNS):
         assert (claims[name].dropna() < claims["submitted_at"][claims[name].notna()]).all(), name
     assert claims["tracking_number"].notna().eq(claims["shipped_at"].notna()).all()
     in_order = claims.merge(world.orders, on="order_id", suffixes=("", "_order"))
     came_later = in_order["delivered_at_order"] >= in_order["submitted_at"]
     assert came_later.any()
     assert in_order.loc[came_later, "delivered_at"].isna().all()
+
+
+def test_goods_go_back_after_they_came_and_only_where_they_should(world: World) -> None:
+    claims = world.claims
+    for name in ("return_shipped_at", "return_picked_up_at", "return_received_at"):
+        sent = claims[claims[name].notna()]
+        assert len(sent) > 100
+        assert set(sent["remedy"]) == {"return_and_refund", "freight"}
+        assert not (sent[name] <= sent["delivered_at"]).any()
+    for name in ("return_shipped_at", "return_picked_up_at"):
+        assert not (claims["return_received_at"] < claims[name]).any()
+    back = claims[claims["remedy"] == "return_and_refund"]
+    on_its_way = back["return_shipped_at"].notna() | back["return_picked_up_at"].notna()
+    assert 0.6 < on_its_way.mean() < 0.9
+    for name in ("lost_at", "intercepted_at"):
+        happened = claims[claims[name].notna()]
+        assert len(happened) > 5
+        assert (happened[name] > happened["shipped_at"]).all()
+        assert happened["delivered_at"].isna().all()
+
+
+def test_promises_are_sorted_codes_of_what_suits_the_goods(world: World) -> None:
+    claims = world.claims
+    for name in ("merchant_guarantees", "item_guarantees"):
+        said = claims[name].dropna()
+        assert 0.5 < len(said) / len(claims) < 1
+        lists = said.str.split()
+        assert (lists.map(sorted) == lists).all()
+        assert set().union(*lists) == set(GUARANTEES)
+    both = claims.dropna(subset=["merchant_guarantees", "item_guarantees"])
+    pairs = zip(both["item_guarantees"].str.split(), both["merchant_guarantees"].str.split(), strict=True)
+    assert all(set(item) <= set(merchant) for item, merchant in pairs)
+    carried = claims["item_guarantees"].fillna("").str.contains
+    assert claims["category"][carried("beauty_allergy")].str.startswith("beauty").all()
+    assert claims["category"][carried("fresh_spoilage")].str.startswith("food.fresh").all()
+
+
+def covered(claims: pd.DataFrame) -> tuple[list[bool], list[bool]]:
+    """For each claim: whether a guarantee that pays at once covers it, and whether the money could go out then."""
+    policy = load_policies().all[-1]
+    paying = {code for code, each in policy.guarantees.items() if each.at_once and each.amount.of in ("items", "freight")}
+    covers, at_once = [], []
+    for row in claims.to_dict("records"):
+        known = {name: None if pd.isna(value) else value for name, value in row.items()}
+        for name in TIMES:
+            known[name] = None if known[name] is None else known[name].value // 1000
+        judged = judge(policy, request_of_facts(known))
+        best = judged.best is not None and judged.best.guarantee in paying
+        covers.append(best)
+        at_once.append(best and judged.trigger is not None and row["amount"] <= judged.supported)
+    return covers, at_once
+
+
+def test_about_half_of_the_claims_could_be_paid_at_once_and_cover_does_not_betray_abuse(world: World) -> None:
+    sample = world.judged.iloc[::5]
+    covers, at_once = covered(sample)
+    assert 0.45 < np.mean(at_once) < 0.75
+    for judged in (covers, at_once):
+        assert 0.8 < sample["abuse"][judged].mean() / sample["abuse"].mean() < 1.2
+
+
+def test_windows_are_missed_by_some_and_by_a_few_hours(world: World) -> None:
+    claims = world.judged
+    fresh = claims[(claims["reason"] == "spoiled") & claims["delivered_at"].notna()]
+    hours = (fresh["submitted_at"] - fresh["delivered_at"]).dt.total_seconds() / 3600
+    for part in (hours[~fresh["abuse"]], hours):
+        assert 0.03 < (part > 24).mean() < 0.25
+    assert (hours.between(24, 48)).mean() > 0.6 * (hours > 24).mean()
+
+
+def test_most_who_claim_that_nothing_came_wait_for_the_promised_time(world: World) -> None:
+    claims = world.claims
+    nothing = claims[claims["reason"].isin(["not_received", "not_shipped"]) & claims["delivered_at"].isna()]
+    assert (nothing["submitted_at"] > nothing["promised_by"]).mean() > 0.7
 
 
 def test_every_claim_has_its_order_and_asks_for_no_more_than_is_left(world: World) -> None:

@@ -10,6 +10,7 @@ import pyarrow.parquet as pq
 import pytest
 from sklearn.metrics import roc_auc_score
 
+from risk.vocabulary import GUARANTEES
 from training.simulate.engine import Settings
 from training.simulate.history import write_history
 
@@ -57,8 +58,13 @@ def _own_columns(claims: pd.DataFrame) -> Matrix:
     columns = [claims[name].astype("category").cat.codes.to_numpy(dtype=float) for name in WORDS]
     numbers = [*claims.select_dtypes("number"), "opened", "no_return_confirmed", "verified", "guest"]
     columns += [claims[name].astype(float).to_numpy() for name in numbers]
-    for name in ("paid_at", "shipped_at", "promised_by", "delivered_at", "registered_at"):
+    moments = ("paid_at", "shipped_at", "promised_by", "delivered_at", "registered_at", "intercepted_at", "lost_at")
+    for name in (*moments, "return_shipped_at", "return_picked_up_at", "return_received_at"):
         columns.append((claims["submitted_at"] - claims[name]).dt.total_seconds().to_numpy())
+    for name in ("merchant_guarantees", "item_guarantees"):
+        said = claims[name].fillna("")
+        columns += [said.str.contains(code).to_numpy(dtype=float) for code in GUARANTEES]
+        columns.append(claims[name].isna().to_numpy(dtype=float))
     columns += [claims[name].notna().to_numpy(dtype=float) for name in ("device_id", "tracking_number", "address_id")]
     columns.append(claims["description"].str.len().to_numpy(dtype=float))
     columns.append(claims["submitted_at"].dt.hour.to_numpy(dtype=float))

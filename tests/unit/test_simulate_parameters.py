@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from risk.errors import SettingError
-from risk.vocabulary import REASONS
+from risk.vocabulary import GUARANTEES, REASONS
 from training.simulate.parameters import FILE, GRADES, load
 from training.simulate.typologies import NAMES
 
@@ -31,6 +31,9 @@ def test_the_file_says_which_abuse_it_counts() -> None:
 def test_typologies_and_habits_are_those_of_the_code() -> None:
     assert tuple(load().typology) == NAMES
     assert set(load().habits) == set(REASONS)
+    assert set(load().service) == set(GUARANTEES)
+    assert {code for numbers in load().typology.values() for code in numbers.exploits} <= set(GUARANTEES)
+    assert {*load().cover.confusions, *load().cover.confusions.values()} <= set(REASONS)
     assert sum(category.share for category in load().category.values()) == pytest.approx(1.0)
 
 

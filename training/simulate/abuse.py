@@ -9,7 +9,6 @@ from training.simulate.columns import NEVER, Array, Columns, choose, pick, stack
 from training.simulate.lookalikes import CODE
 from training.simulate.market import Market
 from training.simulate.orders import FINE, World, draw_orders
-from training.simulate.parameters import Parameters
 from training.simulate.people import Accounts
 from training.simulate.schema import Numbers
 
@@ -23,15 +22,18 @@ class Attempts:
     appears: tuple[int, ...]  # time from which each typology exists
 
     @classmethod
-    def of(cls, p: Parameters, market: Market, accounts: Accounts, appears: dict[str, int]) -> "Attempts":
-        shelves = tuple(_shelf(market, numbers) for numbers in p.typology.values())
-        return cls(accounts, shelves, tuple(appears.get(name, 0) for name in p.typology))
+    def of(cls, world: World, accounts: Accounts, appears: dict[str, int]) -> "Attempts":
+        typologies = world.p.typology
+        shelves = tuple(_shelf(world, numbers) for numbers in typologies.values())
+        return cls(accounts, shelves, tuple(appears.get(name, 0) for name in typologies))
 
 
-def _shelf(market: Market, numbers: Numbers) -> Array:
-    """Items that suit a typology: its categories, dearer or cheaper ones by its tilt."""
+def _shelf(world: World, numbers: Numbers) -> Array:
+    """Items that suit a typology: its categories, dearer or cheaper ones by its tilt, rather under what it exploits."""
+    market = world.market
     suits = np.array([name.startswith(numbers.categories) for name in market.categories])[market.item_category]
-    return np.cumsum(market.item_weight * suits * (market.item_price / 10_000) ** numbers.price_tilt)
+    sought = np.where(world.promises.sought(market, numbers.exploits), world.p.cover.sought, 1.0)
+    return np.cumsum(market.item_weight * suits * sought * (market.item_price / 10_000) ** numbers.price_tilt)
 
 
 def attempts_of_week(
@@ -66,6 +68,8 @@ def _attempt(
     orders = draw_orders(rng, world, now, buyer, _of_merchant(rng, world.market, item, target))
     orders["intent"][:] = number
     orders["account"][:] = account
+    chosen = rng.random(count) < world.p.cover.unscanned * numbers.reasons.get("not_received", 0.0)
+    orders["delivered_at"][chosen] = NEVER
     return orders
 
 
@@ -82,7 +86,10 @@ def abusive_claims(rng: np.random.Generator, world: World, orders: Columns) -> C
     rows = np.flatnonzero((orders["intent"] >= 0) & (orders["fate"] == FINE) & (orders["arrived_at"] < NEVER))
     claims = take(orders, rows)
     claims["reason"] = _reasons(rng, world, claims)
-    claims["noticed_at"] = claims["arrived_at"].copy()
+    # Where no scan tells of the delivery, who says that nothing came waits for the promised time.
+    unseen = (claims["reason"] == CODE["not_received"]) & (claims["delivered_at"] == NEVER)
+    late = np.maximum(claims["arrived_at"], claims["promised_by"])
+    claims["noticed_at"] = np.where(unseen, late, claims["arrived_at"])
     claims["before"] = np.full(len(rows), NEVER)
     claims["typology"] = claims["intent"].copy()
     claims["story"] = np.full(len(rows), -1)

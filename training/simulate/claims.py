@@ -6,7 +6,8 @@ from risk.vocabulary import REASONS, REMEDIES, RETURN_METHODS
 from training.simulate.abuse import abusive_claims
 from training.simulate.columns import DAY, HOUR, NEVER, Array, Columns, choose, lognormal, stack, take, whole_seconds
 from training.simulate.lookalikes import CODE, honest_claims
-from training.simulate.orders import NOT_HANDED_OVER, World, time_of_day
+from training.simulate.orders import LOST, NOT_HANDED_OVER, World, time_of_day
+from training.simulate.promises import heeded, mistaken, promised, prove, sent_back, suited
 from training.simulate.schema import Habits, Signal
 from training.simulate.texts import VARIANTS
 from training.simulate.typologies import YES_NO, show_tells
@@ -19,10 +20,16 @@ def claims_of(rng: np.random.Generator, world: World, orders: Columns) -> Column
     abusive = abusive_claims(rng, world, orders)
     rest = np.setdiff1d(np.arange(len(orders["buyer"])), abusive["row"], assume_unique=True)
     claims = stack([honest_claims(rng, world, take(orders, rest)), abusive])
-    count = len(claims["reason"])
-    claims["remedy"] = _remedies(rng, world, claims)
-    claims["submitted_at"] = _submissions(rng, world, claims)
+    count, terms = len(claims["reason"]), world.terms
+    claims["reason"] = mistaken(rng, world.p, claims["reason"])
+    kind = claims["reason"], world.market.item_category[claims["item"]]
+    claims["remedy"] = suited(rng, world.p, terms.keeps[kind], claims, _remedies(rng, world, claims))
+    end = terms.end(kind, claims["arrived_at"])
+    claims["submitted_at"] = heeded(rng, world.p, end, claims["noticed_at"], _submissions(rng, world, claims))
+    claims |= promised(rng, world.p, world.promises, claims)
     claims |= _evidence(rng, world, claims)
+    answers = rng.random(count) < world.p.cover.reminded
+    prove(rng, world.p, terms, kind, answers, claims)
     claims |= _money(rng, world, claims)
     claims |= _things(rng, world, claims)
     claims |= _signals(rng, world, claims)
@@ -31,6 +38,8 @@ def claims_of(rng: np.random.Generator, world: World, orders: Columns) -> Column
     variant = (VARIANTS * rng.random(count) ** 1.6).astype(np.int64)
     claims["variant"] = np.where(rng.random(count) < world.p.asked.no_text, -1, variant)
     show_tells(rng, world.p, claims)
+    prove(rng, world.p, terms, kind, answers, claims)
+    claims |= sent_back(rng, world.p, claims, claims["fate"] == LOST)
     return _as_known(claims)
 
 
@@ -114,13 +123,16 @@ def _money(rng: np.random.Generator, world: World, claims: Columns) -> Columns:
     more = np.where(claims["typology"] >= 0, p.asked.affected_abuse, p.asked.affected)
     affected = np.round(rng.beta(1.3, more, count), 2)
     capped = TIERS[np.minimum(np.searchsorted(TIERS, affected - 1e-9), 4)]
-    amount = np.where(by_share, (item * capped).astype(np.int64), amount)
+    # What is short is paid by its share, what is spoiled by steps.
+    short = (claims["reason"] == CODE["missing_item"]) & (rng.random(count) >= p.cover.asks_whole)
+    amount = np.where(by_share, (item * np.where(short, affected, capped)).astype(np.int64), amount)
+    told = by_share & (rng.random(count) >= p.cover.share_unknown)
     freight = int(p.cause.least_freight) + 100 * rng.integers(0, int(p.cause.freight_steps) + 1, count)
     amount = np.where(claims["reason"] == CODE["return_freight"], freight, amount)
     return {
         "amount": np.maximum(1, np.minimum(amount, paid - refunded)),
         "refunded_amount": refunded,
-        "affected_share": np.where(by_share, affected, np.nan),
+        "affected_share": np.where(told, affected, np.nan),
     }
 
 

@@ -18,7 +18,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     add("--out", type=Path, required=True, metavar="DIR", help="folder for the history; new or empty")
     add("--claims", type=int, default=50_000, metavar="N", help="claims wanted, reached within about 2 %% (50000)")
     add("--seed", type=int, default=7, metavar="N", help="the same seed gives the same bytes (7)")
-    add("--start", type=date.fromisoformat, default=date(2025, 1, 1), metavar="DATE", help="first day (2025-01-01)")
+    add("--start", type=date.fromisoformat, default=date(2025, 6, 1), metavar="DATE", help="first day (2025-06-01)")
     add("--days", type=int, default=548, metavar="N", help="length of the history in days (548)")
     add("--oracle", type=Path, metavar="FILE", help="file for the truth, outside the folder (OUT.oracle.parquet)")
     add("--hide-approved", action="store_true", help="hide labels of what an earlier champion approved, but audits")

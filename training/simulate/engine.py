@@ -15,6 +15,7 @@ from training.simulate.market import build_market
 from training.simulate.orders import Shelves, World, honest_orders
 from training.simulate.parameters import Parameters
 from training.simulate.people import build_people
+from training.simulate.promises import build_promises, terms_of
 
 
 @dataclass(frozen=True)
@@ -23,7 +24,7 @@ class Settings:
 
     claims: int
     seed: int
-    start: date = date(2025, 1, 1)
+    start: date = date(2025, 6, 1)
     days: int = 548
     hide_approved: bool = False
     new_typologies: tuple[tuple[str, date], ...] = ()
@@ -60,10 +61,11 @@ class Engine:
         buyers, self._accounts = build_people(
             self._rng(0, "people"), p, orders, settings.claims, self.start, settings.days, self.market.merchants
         )
-        self._world = World(p, self.market, buyers)
+        promises = build_promises(self._rng(0, "promises"), p, self.market, self.start, settings.days)
+        self._world = World(p, self.market, buyers, promises, terms_of(self.market.categories))
         self._shelves = Shelves.of(self.market)
         appears = {name: micros(day) for name, day in settings.new_typologies}
-        self._attempts = Attempts.of(p, self.market, self._accounts, appears)
+        self._attempts = Attempts.of(self._world, self._accounts, appears)
         counts = {thing: int(buyers[thing].max()) + 1 for thing in ("device", "payment")}
         self._champion = Champion(p, {"buyer": len(buyers["rate"]), **counts})
         self._shares = self._week_shares()

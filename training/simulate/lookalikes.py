@@ -12,6 +12,7 @@ import numpy as np
 from risk.vocabulary import REASONS
 from training.simulate.columns import DAY, HOUR, NEVER, Array, Columns, take
 from training.simulate.orders import DAMAGED, LOST, NOT_HANDED_OVER, NOT_SHIPPED, World, one_of
+from training.simulate.parameters import Parameters
 from training.simulate.people import HONEST_SEGMENTS
 
 CODE = {reason: number for number, reason in enumerate(REASONS)}
@@ -76,7 +77,7 @@ def honest_claims(rng: np.random.Generator, world: World, orders: Columns) -> Co
     rows = np.flatnonzero(drawn)
     claims = take(orders, rows)
     claims["reason"] = np.array(_COLUMN_REASON)[drawn[rows] - 1]
-    claims["noticed_at"], claims["before"] = _noticed(claims)
+    claims["noticed_at"], claims["before"] = _noticed(rng, world.p, claims)
     claims["typology"] = np.full(len(rows), -1)
     claims["story"] = story_of(world, claims)
     return claims
@@ -149,12 +150,15 @@ def _chances(world: World, orders: Columns) -> Array:
     return np.concatenate([certain, matters], axis=1)
 
 
-def _noticed(claims: Columns) -> tuple[Array, Array]:
+def _noticed(rng: np.random.Generator, p: Parameters, claims: Columns) -> tuple[Array, Array]:
     """When the matter can first be noticed, and the time before which it has to be claimed."""
     reason, fate = claims["reason"], claims["fate"]
     unsent = reason == CODE["not_shipped"]
     unseen = (reason == CODE["not_received"]) & (fate != NOT_HANDED_OVER)
     noticed = np.where(unseen, claims["promised_by"], claims["arrived_at"])
-    noticed = np.where(unsent, claims["paid_at"] + 48 * HOUR, noticed)
     before = np.where(unsent, claims["shipped_at"], np.where(unseen, claims["arrived_at"], NEVER))
+    # Most wait for what was promised, where the parcel leaves time for it.
+    waits = (rng.random(len(reason)) < p.cover.waits) & (claims["promised_by"] < before)
+    unsent_at = np.where(waits, claims["promised_by"], claims["paid_at"] + 48 * HOUR)
+    noticed = np.where(unsent, unsent_at, noticed)
     return noticed, before

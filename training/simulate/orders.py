@@ -8,6 +8,7 @@ from training.simulate.columns import DAY, HOUR, NEVER, Array, Columns, choose, 
 from training.simulate.market import Market
 from training.simulate.parameters import Parameters
 from training.simulate.people import HONEST_SEGMENTS, Buyers, region_of
+from training.simulate.promises import Promises, Terms
 
 FINE, NOT_SHIPPED, LOST, NOT_HANDED_OVER, DAMAGED = range(5)
 
@@ -19,6 +20,8 @@ class World:
     p: Parameters
     market: Market
     buyers: Buyers
+    promises: Promises
+    terms: Terms
 
 
 @dataclass(frozen=True)
@@ -66,7 +69,7 @@ def draw_orders(rng: np.random.Generator, world: World, now: int, buyer: Array, 
         "paid_at": now + _moments(rng, p, count),
         "quantity": quantity,
         "unit_price": unit_price,
-        "item_count": quantity + others,
+        "item_count": 1 + others,
         "paid_amount": unit_price * quantity + other_money,
         "channel": channel,
         "creator": np.where(np.isin(channel, (0, 1)), creator, -1),

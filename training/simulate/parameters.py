@@ -18,12 +18,14 @@ from training.simulate.schema import (
     Category,
     Cause,
     Champion,
+    Cover,
     Habits,
     Label,
     Market,
     Numbers,
     Parcel,
     People,
+    Service,
     Signal,
     Tells,
     Volume,
@@ -48,9 +50,11 @@ class Parameters:
     parcel: Parcel
     cause: Cause
     asked: Asked
+    cover: Cover
     tell: Tells
     label: Label
     champion: Champion
+    service: Mapping[str, Service]
     category: Mapping[str, Category]
     habits: Mapping[str, Habits]
     signal: Mapping[str, Signal]
@@ -61,10 +65,10 @@ class Parameters:
 
 SECTIONS: dict[str, type] = {
     "abuse": Abuse, "volume": Volume, "people": People, "market": Market, "parcel": Parcel, "cause": Cause,
-    "asked": Asked, "tell": Tells, "label": Label, "champion": Champion,
+    "asked": Asked, "cover": Cover, "tell": Tells, "label": Label, "champion": Champion,
 }  # fmt: skip
 FAMILIES: dict[str, Any] = {
-    "category": Category, "habits": Habits, "signal": Signal, "typology": Numbers, "published": float,
+    "service": Service, "category": Category, "habits": Habits, "signal": Signal, "typology": Numbers, "published": float,
 }  # fmt: skip
 
 

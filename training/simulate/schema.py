@@ -144,6 +144,46 @@ class Asked:
 
 
 @dataclass(frozen=True)
+class Cover:
+    """How claims fit what was promised, whoever makes them."""
+
+    bad_opts_in: float
+    opts_in_later: float
+    merchant_unknown: float
+    item_unknown: float
+    heeds: float
+    last_part: float
+    late: float
+    late_hours: float
+    reminded: float
+    more_proof: float
+    wrong_reason: float
+    confusions: Mapping[str, str]
+    waits: float
+    asks_whole: float
+    share_unknown: float
+    sends_back: float
+    keeps: float
+    on_its_way: float
+    handed_over_hours: float
+    freight_after: float
+    loss_recorded: float
+    loss_days: float
+    intercepted: float
+    sought: float
+    unscanned: float
+
+
+@dataclass(frozen=True)
+class Service:
+    """One guarantee: merchants that opt in to it among those with such goods, and items that carry it then."""
+
+    merchants: float
+    items: float
+    categories: tuple[str, ...]
+
+
+@dataclass(frozen=True)
 class Tells:
     """How evidence and talk look where a tell shows."""
 
@@ -231,3 +271,5 @@ class Numbers:
     refund_only: float
     hurry: float
     one_merchant: bool
+    returns: float
+    exploits: tuple[str, ...]

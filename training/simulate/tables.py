@@ -13,6 +13,7 @@ from training.simulate.columns import NEVER, Array, Columns, in_order, length, s
 from training.simulate.labels import SOURCES
 from training.simulate.lookalikes import LOOK_ALIKES
 from training.simulate.market import Market
+from training.simulate.promises import code_lists
 from training.simulate.texts import VARIANTS, wordings
 from training.simulate.typologies import NAMES
 
@@ -127,9 +128,13 @@ class Shapes:
             "promised_by": time(claims["promised_by"]),
             "delivered_at": time(claims["delivered_at"]),
             "registered_at": time(claims["registered_at"]),
+            "merchant_guarantees": words(code_lists(), claims["merchant_promises"]),
+            "item_guarantees": words(code_lists(), claims["item_promises"]),
             "verified": pa.array(claims["verified"]),
             "guest": pa.array(claims["guest"]),
         }
+        returned = ("intercepted_at", "lost_at", "return_shipped_at", "return_picked_up_at", "return_received_at")
+        table |= {name: time(claims[name]) for name in returned}
         counts = ("photo_count", "video_count", "certificate_count", "scan_count", "chat_count")
         table |= {name: pa.array(claims[name].astype(np.int64)) for name in counts}
         table |= {name: number(values) for name, values in claims.items() if name.startswith("x_")}

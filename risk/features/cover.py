@@ -1,0 +1,60 @@
+"""What the score sees of cover: how the principal item of a claim stands under the guarantees that held at purchase.
+
+Bulk and online call this very function with the same facts, so both see the same to the bit.
+"""
+
+from risk.features.columns import Facts, Value
+from risk.policy import request
+from risk.policy.cover import Cover, Judgement, judge
+from risk.policy.definition import MOMENTS, Policy, load_policies
+
+PARTS = ("status", "guarantee", "margin_hours", "missing", "share")
+WORDS = ("status", "guarantee")
+"""Parts whose values are words."""
+COLUMNS = (
+    "submitted_at", *MOMENTS, "amount", "paid_amount", "unit_price", "quantity", "item_count", "affected_share", "opened",
+    "no_return_confirmed", "photo_count", "video_count", "certificate_count", "scan_count", "chat_count", "reason", "remedy",
+    "category", "merchant_guarantees", "item_guarantees",
+)  # fmt: skip
+"""All columns that a judgement looks at."""
+NONE = "none"
+"""The status where no guarantee could apply, or no policy held."""
+_HOUR = 3_600_000_000
+Parts = tuple[Value, ...]
+"""The values of `PARTS`, in their order."""
+
+
+def cover_of(known: Facts) -> Parts:
+    """The parts of one claim.
+
+    They tell of one guarantee: the one that is best for the buyer, or else the first that lacks a proof, or else the first
+    that does not cover. Services without money of their own and advances on another guarantee are left out.
+    """
+    share = known["affected_share"]
+    if share is not None and not 0 <= share <= 1:
+        known = {**known, "affected_share": None}
+    judgement = judge(load_policies().at(known["paid_at"]), request.request_of_facts(known))
+    cover = _telling(judgement)
+    if cover is None:
+        return NONE, None, None, 0, None
+    margin = None if cover.margin is None else float(cover.margin) / _HOUR
+    part = float(known["amount"]) / float(cover.max_amount) if cover.max_amount else None
+    return cover.status, cover.guarantee, margin, len(cover.needs), part
+
+
+def _telling(judgement: Judgement) -> Cover | None:
+    policy = judgement.policy
+    if policy is None:
+        return None
+    if judgement.best is not None and _pays(policy, judgement.best):
+        return judgement.best
+    paying = [cover for cover in judgement.covers if _pays(policy, cover)]
+    for status in ("covered", "unproven", "not_covered"):
+        found = next((cover for cover in paying if cover.status == status), None)
+        if found is not None:
+            return found
+    return None
+
+
+def _pays(policy: Policy, cover: Cover) -> bool:
+    return policy.guarantees[cover.guarantee].amount.of in ("items", "freight")
