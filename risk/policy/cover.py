@@ -5,9 +5,9 @@ the same for one live claim and for a replayed history.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from itertools import combinations
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 from risk.policy.calendar import HOUR, end_of_days, end_of_hours
 from risk.policy.definition import (
@@ -85,8 +85,7 @@ class Request:
     tracking_number: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Finding:
+class Finding(NamedTuple):
     """One rule, judged: True, False, or None where `needs` says what is missing. `fact` is what it was judged by."""
 
     clause: str
@@ -98,8 +97,7 @@ class Finding:
     item: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Cover:
+class Cover(NamedTuple):
     """What one guarantee says of a claim: covered as soon as one of its items is.
 
     `clause` is the first rule that fails, else the first that lacks something, for the item that carries most money; the
@@ -115,7 +113,7 @@ class Cover:
     margin: int | None
     deciding: Finding | None
     by_item: Mapping[str, int]
-    findings: tuple[Finding, ...] = field(repr=False, default=())
+    findings: tuple[Finding, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
