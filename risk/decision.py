@@ -10,7 +10,7 @@ from typing import Literal
 from risk.bundle import Bundle
 from risk.claim import Claim, facts, microseconds
 from risk.features import Calculator, Facts, FeatureSet, Value
-from risk.gates import Gate, GateRules, all_gates, first_failed
+from risk.gates import Gate, GateRules, all_gates, first_failed, left_for
 from risk.order import UNKNOWN, OrderAccount
 from risk.policy.cover import Judgement, judge
 from risk.policy.definition import Policies
@@ -115,7 +115,8 @@ class Decider:
 
     def judge(self, claim: Claim, known: Facts, past: Past) -> Judgement:
         """What the policy that held at purchase says of the claim."""
-        request = request_of(claim, known, left=max(past.order.left(known), 0), used=past.used)
+        left = left_for(known, past.order)
+        request = request_of(claim, known, left=None if left is None else max(left, 0), used=past.used)
         return judge(self._policies.at(known["paid_at"]), request)
 
     def _values(

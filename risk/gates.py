@@ -10,7 +10,7 @@ from typing import Any
 from risk.errors import Problem, SettingError
 from risk.features import Facts
 from risk.features.definition import TIMES
-from risk.order import OrderAccount
+from risk.order import OrderAccount, out_of_order
 from risk.policy.cover import Judgement
 from risk.policy.texts import missing_words
 from risk.vocabulary import REASONS
@@ -113,13 +113,17 @@ def order_gate(facts: Facts, order: OrderAccount) -> Gate:
     return Gate("order", not differing, said)
 
 
-def amount_gate(amount: int, left: int, largest: int) -> Gate:
-    """The amount is within what is left of the order and within what may be approved at once."""
-    if amount > left:
+def amount_gate(amount: int, left: int | None, largest: int) -> Gate:
+    """The amount is within what is left of the order and within what may be approved at once.
+
+    `left` is None for money that does not come out of the order.
+    """
+    if left is not None and amount > left:
         return Gate("order_amount", False, f"{amount} asked, {max(left, 0)} left of the order")
     if amount > largest:
         return Gate("order_amount", False, f"{amount} asked, at most {largest} may be approved at once")
-    return Gate("order_amount", True, f"{amount} asked, {left} left of the order")
+    said = "not out of the order" if left is None else f"{left} left of the order"
+    return Gate("order_amount", True, f"{amount} asked, {said}")
 
 
 def cover_gates(facts: Facts, judgement: Judgement) -> tuple[Gate, ...]:
@@ -175,10 +179,15 @@ def all_gates(
     return (
         facts_gate(facts, rules, now),
         order_gate(facts, order),
-        amount_gate(facts["amount"], order.left(facts), rules.largest_in(facts["currency"])),
+        amount_gate(facts["amount"], left_for(facts, order), rules.largest_in(facts["currency"])),
         *cover_gates(facts, judgement),
         score_gate(score, threshold),
     )
+
+
+def left_for(facts: Facts, order: OrderAccount) -> int | None:
+    """What is left of the order for such a claim; None where its money does not come out of the order."""
+    return order.left(facts) if out_of_order(facts["remedy"], facts["amount"]) else None
 
 
 def first_failed(gates: Sequence[Gate]) -> Gate | None:

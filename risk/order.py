@@ -45,7 +45,7 @@ class OrderAccount:
 
     def after(self, facts: Facts, *, approved: bool) -> "OrderAccount":
         """The account once this claim was approved at once, or handed to a person."""
-        amount, price = facts["amount"], facts["paid_amount"]
+        amount, price = out_of_order(facts["remedy"], facts["amount"]), facts["paid_amount"]
         return replace(
             self,
             approved=self.approved + (amount if approved else 0),
@@ -56,6 +56,11 @@ class OrderAccount:
             buyer_id=self.buyer_id or facts["buyer_id"],
             merchant_id=self.merchant_id or facts["merchant_id"],
         )
+
+
+def out_of_order(remedy: str | None, amount: int) -> int:
+    """What a claim asks for out of its order (minor units); the freight of a return is the insurer's money."""
+    return 0 if remedy == "freight" else amount
 
 
 UNKNOWN = OrderAccount()

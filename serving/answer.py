@@ -7,6 +7,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from risk.claim import Claim, Moment
 from risk.decision import Decision
+from risk.order import out_of_order
 from risk.policy.cover import Judgement
 from risk.policy.texts import sentences
 from risk.reasons import Reason
@@ -195,7 +196,7 @@ def decision_part(
 ) -> dict[str, Any]:
     """A decision as JSON."""
     approved = claim.amount if decision.decision == "approve" else 0
-    best = decision.judgement.best
+    best, reserved = decision.judgement.best, out_of_order(claim.remedy, claim.amount)
     return {
         "claim_id": claim.claim_id,
         "decision": decision.decision,
@@ -212,7 +213,7 @@ def decision_part(
         "reasons": [reason_part(reason) for reason in reasons],
         "gates": [{"gate": gate.gate, "passed": gate.passed, "detail": gate.detail} for gate in decision.gates],
         "approved_amount": approved,
-        "quota": {"limit": max(decision.left + used, 0), "used": used, "reserved": approved},
+        "quota": {"limit": max(decision.left + used, 0), "used": used, "reserved": approved and reserved},
         "audit": {"selected": decision.audit.selected, "probability": decision.audit.probability},
         "case_id": case_id,
         "policy_version": policy,

@@ -57,4 +57,4 @@ def _telling(judgement: Judgement) -> Cover | None:
 
 
 def _pays(policy: Policy, cover: Cover) -> bool:
-    return policy.guarantees[cover.guarantee].amount.of in ("items", "freight")
+    return cover.pays_money or policy.guarantees[cover.guarantee].pays_money

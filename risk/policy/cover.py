@@ -115,6 +115,11 @@ class Cover(NamedTuple):
     by_item: Mapping[str, int]
     findings: tuple[Finding, ...] = ()
 
+    @property
+    def pays_money(self) -> bool:
+        """Whether it is a right to money of its own: neither a service nor the mere advance on another right."""
+        return self.status == "covered" and bool(self.by_item)
+
 
 @dataclass(frozen=True, slots=True)
 class Judgement:
@@ -156,8 +161,7 @@ def judge(policy: Policy | None, request: Request) -> Judgement:
         return Judgement(None, (), None, 0, None, ("no policy was valid at purchase",))
     case = _Case(policy, request)
     covers = tuple(cover for promise in policy.promises.get(request.reason, ()) if (cover := _cover(case, promise)) is not None)
-    paying = [(policy.guarantees[cover.guarantee], cover) for cover in covers if cover.status == "covered"]
-    paying = [(guarantee, cover) for guarantee, cover in paying if guarantee.pays_money]
+    paying = [(policy.guarantees[cover.guarantee], cover) for cover in covers if cover.pays_money]
     best = max(paying, key=lambda pair: _worth(pair[0], pair[1], request))[1] if paying else None
     supported, used = _supported(paying, request)
     trigger = case.trigger
@@ -262,10 +266,29 @@ def _advance(case: _Case, promise: Promise) -> Cover:
     else:
         finding = Finding(clause, rule, False, "nothing can happen any more that lets money go out")
     if finding.holds:
-        worth = sum(goods.value or 0 for goods in request.goods) + (request.freight or 0)
-        return Cover(code, "covered", code, _within(worth, rule.most, request.left), (), None, None, {}, (finding,))
+        due = _worth_of(request)
+        pays = case.trigger is not None and case.policy.triggers[case.trigger].pays
+        return Cover(
+            guarantee=code,
+            status="covered",
+            clause=code,
+            max_amount=_within(sum(due.values()), rule.most, request.left),
+            needs=(),
+            margin=None,
+            deciding=None,
+            by_item=due if pays else {},
+            findings=(finding,),
+        )
     status: Status = "unproven" if finding.holds is None else "not_covered"
     return Cover(code, status, finding.clause, 0, finding.needs, None, finding, {}, (finding,))
+
+
+def _worth_of(request: Request) -> dict[str, int]:
+    """The price of everything that is claimed, and the freight."""
+    due = {FREIGHT: request.freight or 0}
+    for goods in request.goods:
+        due[goods.item_id] = due.get(goods.item_id, 0) + (goods.value or 0)
+    return due
 
 
 def _right(case: _Case, promise: Promise, reached: Sequence[int]) -> Cover:
@@ -274,7 +297,7 @@ def _right(case: _Case, promise: Promise, reached: Sequence[int]) -> Cover:
     judged = [_Line(case, promise, place) for place in reached]
     chosen = next(lines for status in _BEST_FIRST if (lines := [line for line in judged if line.status == status]))
     status = chosen[0].status
-    by_item = {} if status == "not_covered" else _shares(chosen, amount, request.freight)
+    by_item = {} if status == "not_covered" or amount.of == "nothing" else _shares(chosen, amount, request.freight)
     principal = max(chosen, key=lambda line: (line.goods.value or 0, line.clause))
     return Cover(
         guarantee=promise.code,

@@ -169,7 +169,12 @@ class Guarantee(Sentence):
 
 
 class Trigger(Rule):
-    """What lets money go out before the goods are back."""
+    """What lets money go out before the goods are back.
+
+    Where it `pays`, the goods never reached the buyer or go back by themselves, and the refund is due without another right.
+    """
+
+    pays: bool = False
 
     any: list[Moment] = []
     none: list[Moment] = []

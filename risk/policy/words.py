@@ -117,6 +117,7 @@ _WRITTEN: Mapping[str, Callable[[Any, str], tuple[str, str]]] = {
     "bands": _bands,
     "pro_rata": partial(_pair, "{}: the affected share itself", "{}：按实际比例"),
     "most": lambda value, currency: (f"at most {money(value, currency)}", f"最多 {money(value, currency)}"),
+    "pays": lambda _value, _: ("the refund is due by itself", "无需其他依据即应退款"),
     "remedies": partial(_pair, "asked as {}", "诉求：{}"),
 }
 

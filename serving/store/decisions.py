@@ -10,6 +10,7 @@ from risk.claim import Claim, parties, tracking_number
 from risk.decision import Past
 from risk.errors import Unavailable
 from risk.features import FeatureSet
+from risk.order import out_of_order
 from serving.store.database import Connection, Database, Prepared
 from serving.store.lookup import Lookup, numbered
 from serving.store.totals import DATABASE_NOW, STALEST
@@ -103,6 +104,7 @@ class Decisions:
             **{m.name: m.of_claim(claim.amount, claim.reason, claim.remedy) for m in self._measures},
             "order_id": claim.order.order_id,
             "amount": claim.amount,
+            "counted": out_of_order(claim.remedy, claim.amount),
             "currency": claim.currency,
             "paid": claim.order.paid_amount,
             "refunded": claim.order.refunded_amount or 0,
@@ -160,8 +162,8 @@ def _insert_statement(features: FeatureSet, stalest: int) -> str:
         ), reserved AS (
           INSERT INTO order_account AS known (order_id, approved, waiting, elsewhere, paid, currency, buyer_id, merchant_id)
           SELECT {values(["order_id"])},
-            CASE {values(["decision"])} WHEN 'approve' THEN {values(["amount"])} ELSE 0 END,
-            CASE {values(["decision"])} WHEN 'approve' THEN 0 ELSE {values(["amount"])} END,
+            CASE {values(["decision"])} WHEN 'approve' THEN {values(["counted"])} ELSE 0 END,
+            CASE {values(["decision"])} WHEN 'approve' THEN 0 ELSE {values(["counted"])} END,
             {values(["refunded", "paid", "currency", "buyer_id", "merchant_id"])}
           FROM written
           -- What `OrderAccount.after` says, on what the row holds by now. An approval that it cannot bear any more
@@ -200,7 +202,7 @@ _COLUMNS = (
     "audit_selected", "audit_probability",
 )  # fmt: skip
 _TYPES = (
-    {name: "bigint" for name in ("decided_at", "amount", "paid", "refunded")}
+    {name: "bigint" for name in ("decided_at", "amount", "counted", "paid", "refunded")}
     | {name: "float8" for name in ("raw", "score", "threshold", "audit_probability")}
     | {"digest": "bytea", "audit_selected": "boolean"}
 )

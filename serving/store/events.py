@@ -146,11 +146,13 @@ def _settle(connection: Connection, event: ClaimOutcome) -> None:
     row = connection.execute(_REVIEWED, (event.claim_id,)).fetchone()
     if row is None:
         return
-    case_id, settled, amount, order_id, once = row
+    case_id, settled, counted, amount, order_id, once = row
     paid = event.amount if event.amount is not None else amount
     now_paid = paid if event.outcome in ("approved", "part") else 0
     connection.execute("UPDATE review_case SET state = 'closed', settled = %s WHERE case_id = %s", (now_paid, case_id))
-    released, told = (amount, now_paid) if settled is None else (0, now_paid - settled)
+    # What does not come out of the order (the freight of a return) never waited there either.
+    released, told = (counted, now_paid) if settled is None else (0, now_paid - settled)
+    told = told if counted else 0
     connection.execute(
         "UPDATE order_account SET waiting = waiting - %s, told = told + %s WHERE order_id = %s", (released, told, order_id)
     )
@@ -159,7 +161,7 @@ def _settle(connection: Connection, event: ClaimOutcome) -> None:
 
 
 _REVIEWED = """
-    SELECT case_id, settled, amount, order_id, once FROM review_case JOIN decision USING (claim_id)
+    SELECT case_id, settled, CASE claim::jsonb ->> 'remedy' WHEN 'freight' THEN 0 ELSE amount END, amount, order_id, once FROM review_case JOIN decision USING (claim_id)
     WHERE claim_id = %s AND kind = 'review' FOR UPDATE OF review_case
 """
 _SPENT = """

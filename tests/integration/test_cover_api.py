@@ -148,3 +148,16 @@ def test_a_cover_that_cannot_be_worked_out_sends_the_claim_to_a_person(
     answer = own_service.api.decide(a_claim())
     assert (answer["decision"], failed(answer)[0], answer["cover"]) == ("review", "bundle", [])
     assert answer["gates"][0]["detail"] == "the claim could not be judged: ArithmeticError"
+
+
+def test_freight_is_the_insurers_money_and_leaves_the_order_alone(api: Api) -> None:
+    first = a_claim(amount=9_900)
+    assert api.decide(first)["decision"] == "approve"
+    paid = api.decide(freight(first["order"], merchant=first["merchant"] | {"guarantees": ["freight_insurance"]}, buyer=first["buyer"]))
+    assert (paid["decision"], paid["approved_amount"], paid["quota"]["reserved"]) == ("approve", 1_200, 0)
+
+
+def test_an_order_that_was_not_shipped_is_paid_back_before_anything_else(api: Api) -> None:
+    claim = a_claim(reason="no_reason", order={"shipped_at": None, "delivered_at": None}, evidence=[])
+    answer = api.decide(claim)
+    assert (answer["decision"], answer["guarantee"]) == ("approve", "express_refund")

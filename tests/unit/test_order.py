@@ -13,7 +13,7 @@ MONEY = st.integers(0, 10_000)
 
 def facts(amount: int = 0, paid: int | None = 9_000, refunded: int | None = None, **parties: str) -> dict[str, Any]:
     return {"amount": amount, "paid_amount": paid, "refunded_amount": refunded, "currency": "CNY", "buyer_id": "b",
-            "merchant_id": "m"} | parties  # fmt: skip
+            "merchant_id": "m", "remedy": "refund_only"} | parties  # fmt: skip
 
 
 @pytest.mark.parametrize(
@@ -71,6 +71,12 @@ def test_what_is_left_never_grows_by_a_claim(steps: list[tuple[int, int | None, 
         before = order.left(claim)
         order = order.after(claim, approved=approved)
         assert order.left(claim) <= before
+
+
+def test_the_freight_of_a_return_is_not_the_orders_money() -> None:
+    freight = facts(5_000) | {"remedy": "freight"}
+    assert UNKNOWN.after(freight, approved=True).left(facts()) == 9_000
+    assert UNKNOWN.after(freight, approved=False).left(facts()) == 9_000
 
 
 def test_what_a_claim_says_otherwise_is_named_and_what_nobody_said_is_no_difference() -> None:
