@@ -17,11 +17,11 @@ COLUMNS = (
     "category", "merchant_guarantees", "item_guarantees",
 )  # fmt: skip
 """All columns that a judgement looks at."""
-NONE = "none"
-"""The status where no guarantee could apply, or no policy held."""
-_HOUR = 3_600_000_000
 Parts = tuple[Value, ...]
 """The values of `PARTS`, in their order."""
+_NOTHING: Parts = ("none", None, None, 0, None)
+"""Where no guarantee could apply, or no policy held."""
+_HOUR = 3_600_000_000
 
 
 def cover_of(known: Facts) -> Parts:
@@ -30,22 +30,21 @@ def cover_of(known: Facts) -> Parts:
     They tell of one guarantee: the one that is best for the buyer, or else the first that lacks a proof, or else the first
     that does not cover. Services without money of their own and advances on another guarantee are left out.
     """
+    policy = load_policies().at(known["paid_at"])
+    if policy is None:
+        return _NOTHING
     share = known["affected_share"]
     if share is not None and not 0 <= share <= 1:
         known = {**known, "affected_share": None}
-    judgement = judge(load_policies().at(known["paid_at"]), request.request_of_facts(known))
-    cover = _telling(judgement)
+    cover = _telling(policy, judge(policy, request.request_of_facts(known)))
     if cover is None:
-        return NONE, None, None, 0, None
+        return _NOTHING
     margin = None if cover.margin is None else float(cover.margin) / _HOUR
     part = float(known["amount"]) / float(cover.max_amount) if cover.max_amount else None
     return cover.status, cover.guarantee, margin, len(cover.needs), part
 
 
-def _telling(judgement: Judgement) -> Cover | None:
-    policy = judgement.policy
-    if policy is None:
-        return None
+def _telling(policy: Policy, judgement: Judgement) -> Cover | None:
     if judgement.best is not None and _pays(policy, judgement.best):
         return judgement.best
     paying = [cover for cover in judgement.covers if _pays(policy, cover)]

@@ -22,7 +22,7 @@ from serving.commands.load import load_log
 from serving.store.database import Database, Prepared
 from serving.store.lookup import Lookup
 from tests.replay import body
-from tests.worlds import random_world, write
+from tests.worlds import random_world, with_facts, write
 from training.__main__ import main as training
 from training.dataset import build_matrix, rows_until, scored_claims
 from training.history import History, open_history
@@ -76,22 +76,31 @@ def test_windows_with_ties_reversed_labels_and_missing_ids_agree(
     tmp_path: Path, database: Database, seed: int, share: float
 ) -> None:
     features = load_features()
-    folder = write(random_world(seed), tmp_path / "history")
+    folder = write(with_facts(random_world(seed, claims=200), seed), tmp_path / "history")
     _load(database, folder, tmp_path / "log.parquet")
     with open_history(folder) as history:
         rows = _claims(history, 0, rows_until(history, None))
-        matrix = build_matrix(history).values
+        built = build_matrix(history, signals=())
+    matrix: list[list[Any]] = built.values.tolist()
+    for name, words in built.words.items():
+        for place, word in enumerate(words.to_pylist()):
+            matrix[place][built.columns.index(name)] = word
     _move_watermark(database, int(np.quantile([row["submitted_at"] for row in rows], share)))
-    calculator, count = Calculator(features), len(features.windowed)
+    calculator, columns = Calculator(features), features.names
+    seen: dict[str, set[Any]] = {name: set() for name in columns if name.startswith("cover_")}
     for place, row in enumerate(rows):
         keys = {entity.name: row[entity.column] for entity in features.entities}
-        online = calculator.values(_aggregates(database, keys, row["as_of"]), row, row["as_of"])[:count]
+        online = calculator.values(_aggregates(database, keys, row["as_of"]), row, row["as_of"])
         wrong = [
             (name, value, bulk)
-            for name, value, bulk in zip(features.names, online, matrix[place], strict=False)
+            for name, value, bulk in zip(columns, online, matrix[place], strict=True)
             if not _same(value, bulk)
         ]
         assert not wrong
+        for name, values in seen.items():
+            values.add(online[columns.index(name)])
+    assert {"covered", "not_covered", "unproven", "none"} <= seen["cover_status"]
+    assert all(len(values) > 2 for values in seen.values())
 
 
 @pytest.fixture(scope="module")
@@ -118,6 +127,7 @@ def test_a_replayed_day_gives_the_features_scores_and_decisions_of_the_bulk_path
     _move_watermark(database, start + DAY // 2)
     decider = Decider(features=features, rules=load_rules(), policies=load_policies(), audit_secret=b"secret")
     orders: dict[str, OrderAccount] = {}
+    seen: set[Any] = set()
     for row, bulk, decision in zip(rows, scored.to_dict("records"), decided["decision"], strict=True):
         claim = Claim.model_validate_json(json.dumps(body(row, bundle.signals)))
         order = orders.get(claim.order.order_id, UNKNOWN)
@@ -130,4 +140,6 @@ def test_a_replayed_day_gives_the_features_scores_and_decisions_of_the_bulk_path
         ]
         assert not wrong
         assert (online.raw, online.score, online.decision) == (bulk["raw"], bulk["score"], decision)
+        seen.add(bulk["cover_status"])
         orders[claim.order.order_id] = order.after(facts(claim), approved=decision == "approve")
+    assert {"covered", "unproven", "not_covered"} <= seen
