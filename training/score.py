@@ -8,9 +8,13 @@ import pyarrow as pa
 from ibis import _
 
 from risk.bundle import Bundle, signing_key
+from risk.features.cover import COLUMNS
 from risk.features.definition import NUMBERS, TEXTS, TIMES
-from risk.gates import all_gates, first_failed, load_rules
+from risk.gates import all_gates, first_failed, left_for, load_rules
 from risk.order import UNKNOWN, OrderAccount
+from risk.policy.cover import judge
+from risk.policy.definition import load_policies
+from risk.policy.request import request_of_facts
 from training.arguments import add_history, add_moment, refuse_file
 from training.dataset import rows_until, scored_claims
 from training.history import History, open_history
@@ -42,11 +46,16 @@ def decided_claims(history: History, bundle: Bundle, start: int, end: int) -> pd
     """claim_id, submitted_at, score, decision of each claim submitted in [start, end) (microseconds)."""
     scored = scored_claims(history, bundle, start, end)[["claim_id", "submitted_at", "score"]]
     facts = _facts(history, rows_until(history, start), rows_until(history, end))
-    rules, orders = load_rules(), dict[str | None, OrderAccount]()
+    rules, policies, orders = load_rules(), load_policies(), dict[str | None, OrderAccount]()
     decisions = []
     for row, score in zip(facts.to_pylist(), scored["score"].tolist(), strict=True):
         order = orders.get(row["order_id"], UNKNOWN)
-        gates = all_gates(row, order=order, score=score, threshold=bundle.threshold, now=row["as_of"], rules=rules)
+        left = left_for(row, order)
+        request = request_of_facts(row, currency=row["currency"], left=None if left is None else max(left, 0))
+        judgement = judge(policies.at(row["paid_at"]), request)
+        gates = all_gates(
+            row, order=order, judgement=judgement, score=score, threshold=bundle.threshold, now=row["as_of"], rules=rules
+        )
         approved = first_failed(gates) is None
         if row["order_id"] is not None:
             orders[row["order_id"]] = order.after(row, approved=approved)
@@ -56,4 +65,4 @@ def decided_claims(history: History, bundle: Bundle, start: int, end: int) -> pd
 
 def _facts(history: History, first: int, last: int) -> pa.Table:
     claims = history.claims.filter((_.row >= first) & (_.row < last)).order_by("row")
-    return claims.select("order_id", "buyer_id", "merchant_id", "currency", "as_of", *TIMES, *NUMBERS, *TEXTS).to_pyarrow()
+    return claims.select(*dict.fromkeys(("order_id", "buyer_id", "merchant_id", "currency", "as_of", *TIMES, *NUMBERS, *TEXTS, *COLUMNS))).to_pyarrow()

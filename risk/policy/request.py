@@ -32,7 +32,7 @@ def request_of(claim: Claim, known: Facts | None = None, *, left: int | None = N
     )
 
 
-def request_of_facts(known: Facts) -> Request:
+def request_of_facts(known: Facts, *, currency: str | None = None, left: int | None = None) -> Request:
     """The principal item of a claim alone: what a history has of it, and what the score's features look at."""
     goods = Goods(
         item_id="",
@@ -47,12 +47,13 @@ def request_of_facts(known: Facts) -> Request:
         reason=known["reason"] or "",
         remedy=known["remedy"] or "",
         amount=known["amount"],
-        currency=None,
+        currency=currency,
         submitted_at=known["submitted_at"],
         moments={name: known[name] for name in MOMENTS},
         goods=(goods,),
         evidence=frozenset(kind for kind, column in _EVIDENCE.items() if known[column]),
         promises=_codes(known["merchant_guarantees"]),
+        left=left,
     )
 
 

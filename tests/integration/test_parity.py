@@ -124,6 +124,7 @@ def test_a_replayed_day_gives_the_features_scores_and_decisions_of_the_bulk_path
         scored = scored_claims(history, bundle, start, start + DAY)
         decided = decided_claims(history, bundle, start, start + DAY)
     assert len(rows) > 10
+    assert {*decided["decision"]} == {"approve", "review"}
     _move_watermark(database, start + DAY // 2)
     decider = Decider(features=features, rules=load_rules(), policies=load_policies(), audit_secret=b"secret")
     orders: dict[str, OrderAccount] = {}

@@ -9,7 +9,7 @@ from functools import cache
 
 import numpy as np
 
-from risk.policy.definition import Guarantee, Policy, load_policies
+from risk.policy.definition import Evidence, Policy, Window, load_policies
 from risk.vocabulary import GUARANTEES, REASONS, REMEDIES, RETURN_METHODS
 from training.simulate.columns import DAY, HOUR, NEVER, Array, Columns, lognormal, whole_seconds
 from training.simulate.market import Market
@@ -104,30 +104,23 @@ def terms_of(categories: tuple[str, ...], policy: Policy | None = None) -> Terms
     asks, accepts = np.full(shape, -1), np.zeros((*shape, len(COUNTS)), dtype=bool)
     for row, reason in enumerate(REASONS):
         for column, category in enumerate(categories):
-            for guarantee in policy.guarantees.values():
-                if not guarantee.at_once or guarantee.amount.of in ("advance", "nothing"):
+            for promise in policy.promises.get(reason, ()):
+                guarantee, place = promise.guarantee, (row, column)
+                if not (guarantee.at_once and guarantee.pays_money and guarantee.reaches(reason, category)):
                     continue
-                if not guarantee.reaches(reason, category):
-                    continue
-                place = (row, column)
-                longest = _window(guarantee, reason, category)
-                hours[place], days[place] = max(hours[place], longest[0]), max(days[place], longest[1])
+                rules = [clause.rule for clause in promise.clauses if clause.about(category)]
+                # The first window that speaks of the goods is the one that names them most exactly.
+                window = next((rule for rule in rules if isinstance(rule, Window)), None)
+                if window is not None and window.after == "delivered_at":
+                    hours[place] = max(hours[place], window.hours or 0)
+                    days[place] = max(days[place], window.days or 0)
                 keeps[place] = max(keeps[place], guarantee.keeps_goods_up_to or 0)
-                for rule in guarantee.evidence:
-                    if rule.concerns(reason, category):
+                for rule in rules:
+                    if isinstance(rule, Evidence):
                         kinds = list(COUNTS)
                         asks[place] = kinds.index("photo" if "photo" in rule.any else rule.any[0])
                         accepts[place][[kinds.index(kind) for kind in rule.any]] = True
     return Terms(hours, days, asks, accepts, keeps)
-
-
-def _window(guarantee: Guarantee, reason: str, category: str) -> tuple[int, int]:
-    """Hours and days after sign-for, of the window that names the goods most exactly."""
-    fitting = [rule for rule in guarantee.window if rule.after == "delivered_at" and rule.concerns(reason, category)]
-    if not fitting:
-        return 0, 0
-    exact = max(fitting, key=lambda rule: rule.fit(category))
-    return exact.hours or 0, exact.days or 0
 
 
 def mistaken(rng: np.random.Generator, p: Parameters, reason: Array) -> Array:
