@@ -30,6 +30,8 @@ FEWEST_TO_JUDGE = 5
 """The same in the parts that come after it."""
 FEWEST_TO_CALIBRATE = 300
 """With fewer labels than this a calibrator is worse than the raw score (measured; see docs/training.md)."""
+ENOUGH_TO_STOP = 400
+"""Labels below a threshold from which on a share above `alpha` is more than the luck of a few."""
 PARAMETERS: dict[str, Any] = {
     "objective": "binary",
     "metric": "binary_logloss",
@@ -259,6 +261,9 @@ def _calibrator(raw: NDArray[np.float64], part: Slice) -> dict[str, float]:
 def plain_threshold(score: NDArray[np.float64], part: Slice, alpha: float) -> float:
     """The largest score under which at most `alpha` of the money was abuse; 0 where no score will do.
 
+    Scores are tried from the lowest on, and none beyond the first that lets too much through once enough labels are below
+    it: a share that comes down again later is luck with a few large amounts.
+
     .. warning:: An observed share, not a promise: it is broken on about half of all later stretches.
     """
     order = np.argsort(score, kind="stable")
@@ -266,7 +271,9 @@ def plain_threshold(score: NDArray[np.float64], part: Slice, alpha: float) -> fl
     lost = np.cumsum((part.weight * part.amount * part.abuse)[order])
     # Claims of one score are approved together or not at all.
     ends = np.append(np.diff(score[order]) > 0, True)
-    within = np.flatnonzero((lost <= alpha * money) & ends)
+    fine = lost <= alpha * money
+    exceeded = np.flatnonzero(~fine & ends & (np.arange(len(fine)) >= ENOUGH_TO_STOP))
+    within = np.flatnonzero((fine & ends)[: exceeded[0] if len(exceeded) else None])
     return float(score[order][within[-1]]) if len(within) else 0.0
 
 

@@ -202,6 +202,18 @@ def test_the_threshold_never_splits_claims_of_one_score_and_holds_the_share_of_m
     assert plain_threshold(score, nothing, alpha=0.5) == 0.0
 
 
+def test_a_share_that_is_exceeded_on_enough_labels_is_not_taken_back_by_a_large_honest_amount_beyond() -> None:
+    count = 1_000
+    score = np.arange(count) / count
+    abuse, amount = np.zeros(count, dtype=np.int64), np.full(count, 100)
+    abuse[500:560] = 1
+    amount[999] = 10_000_000
+    part = Slice(0, 1, np.arange(count), abuse, np.ones(count), amount)
+    assert plain_threshold(score, part, alpha=0.02) == 0.509
+    abuse[500:560], abuse[100:105] = 0, 1
+    assert plain_threshold(score, part, alpha=0.02) == 0.999
+
+
 def test_a_promoted_bundle_is_a_copy_that_later_training_does_not_touch(bundle: Path, tmp_path: Path) -> None:
     assert training(["promote", str(bundle), "--to", str(tmp_path)]) == 0
     version = Bundle.load(bundle, signing_key()).version
