@@ -96,7 +96,7 @@ def test_from_nothing_to_decisions_stopped_and_started_again(place: Place) -> No
     assert "step 8 of 8" in text
     assert "APPROVED AT ONCE" in text
     assert "GOES TO A PERSON" in text
-    assert "missing: photo or video" in text
+    assert "Missing: a photo or a video." in text
     assert "+ raises the risk and - lowers it" in text
     assert "later ones\n" in text and "(less is better)" in text
     assert requests.get(f"http://127.0.0.1:{place.port}/readyz", timeout=5).status_code == 200
