@@ -10,11 +10,12 @@ from typing import Literal
 from risk.bundle import Bundle
 from risk.claim import Claim, facts, microseconds
 from risk.features import Calculator, Facts, FeatureSet, Value
+from risk.features.cover import Parts, parts_of
 from risk.gates import Gate, GateRules, all_gates, first_failed, left_for
 from risk.order import UNKNOWN, OrderAccount
-from risk.policy.cover import Judgement, judge
+from risk.policy.cover import Judgement, judge_whole
 from risk.policy.definition import Policies
-from risk.policy.request import request_of
+from risk.policy.request import request_of, told_by_facts
 
 
 @dataclass(frozen=True)
@@ -79,9 +80,13 @@ class Decider:
         `judgement` stands in for that of the policies where judging or scoring failed before.
         """
         known, moment = facts(claim), microseconds(now)
-        left = past.order.left(known)
-        judgement = self.judge(claim, known, past) if judgement is None else judgement
-        values = self._values(claim, known, past, bundle, moment)
+        left, cover = past.order.left(known), None
+        if judgement is None:
+            whole = self._judged(claim, known, past)
+            # What the score sees of cover is what the flat facts say; mostly that is the same, and judged once.
+            cover = parts_of(whole, claim.amount) if told_by_facts(claim, whole.policy) else None
+            judgement = whole.within(_counted(known, past))
+        values = self._values(claim, known, past, bundle, moment, cover)
         raw = score = None
         if bundle is not None and values is not None:
             raw = bundle.raw_one(bundle.encode(values))
@@ -115,16 +120,17 @@ class Decider:
 
     def judge(self, claim: Claim, known: Facts, past: Past) -> Judgement:
         """What the policy that held at purchase says of the claim."""
-        left = left_for(known, past.order)
-        request = request_of(claim, known, left=None if left is None else max(left, 0), used=past.used)
-        return judge(self._policies.at(known["paid_at"]), request)
+        return self._judged(claim, known, past).within(_counted(known, past))
+
+    def _judged(self, claim: Claim, known: Facts, past: Past) -> Judgement:
+        return judge_whole(self._policies.at(known["paid_at"]), request_of(claim, known, used=past.used))
 
     def _values(
-        self, claim: Claim, known: Facts, past: Past, bundle: Bundle | None, moment: int
+        self, claim: Claim, known: Facts, past: Past, bundle: Bundle | None, moment: int, cover: Parts | None
     ) -> tuple[Value, ...] | None:
         if past.aggregates is None:
             return None
-        values = self._calculator.values(past.aggregates, known, moment)
+        values = self._calculator.values(past.aggregates, known, moment, cover=cover)
         return (*values, *(bundle.signal_values(claim.extra) if bundle is not None else ()))
 
     def _draw(self, claim: Claim) -> Audit:
@@ -134,3 +140,8 @@ class Decider:
         uniform = int.from_bytes(digest[:8], "big") / 2**64
         return Audit(selected=uniform < probability, probability=probability)
 
+
+def _counted(known: Facts, past: Past) -> int | None:
+    """What is left of the order for the claim, if its money comes out of it."""
+    left = left_for(known, past.order)
+    return None if left is None else max(left, 0)

@@ -7,7 +7,7 @@ bit.
 from collections.abc import Callable, Sequence
 
 from risk.features.columns import Facts, Value
-from risk.features.cover import PARTS, cover_of
+from risk.features.cover import PARTS, Parts, cover_of
 from risk.features.definition import HOUR, FeatureSet, Own, Windowed
 
 _COVER = tuple(f"cover.{part}" for part in PARTS)
@@ -29,13 +29,16 @@ class Calculator:
         self._own = tuple(_own(feature, features.utc_offset) for feature in features.own)
         self._judges = any(feature.kind == "cover" for feature in features.own)
 
-    def values(self, aggregates: Sequence[int | None], facts: Facts, as_of: int) -> list[Value]:
+    def values(
+        self, aggregates: Sequence[int | None], facts: Facts, as_of: int, *, cover: Parts | None = None
+    ) -> list[Value]:
         """The vector, in the order of `FeatureSet.names`.
 
-        `aggregates` stand in the order of `FeatureSet.aggregates`; `as_of` is the moment of looking (microseconds).
+        `aggregates` stand in the order of `FeatureSet.aggregates`; `as_of` is the moment of looking (microseconds). `cover`
+        is what was judged of these very facts already.
         """
         if self._judges:
-            facts = {**facts, **dict(zip(_COVER, cover_of(facts), strict=True))}
+            facts = {**facts, **dict(zip(_COVER, cover_of(facts) if cover is None else cover, strict=True))}
         vector: list[Value] = [compute(aggregates, as_of) for compute in self._windowed]
         vector += [compute(facts) for compute in self._own]
         return vector

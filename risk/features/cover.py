@@ -5,7 +5,7 @@ Bulk and online call this very function with the same facts, so both see the sam
 
 from risk.features.columns import Facts, Value
 from risk.policy import request
-from risk.policy.cover import Cover, Judgement, judge
+from risk.policy.cover import Cover, Judgement, judge_whole
 from risk.policy.definition import MOMENTS, Policy, load_policies
 
 PARTS = ("status", "guarantee", "margin_hours", "missing", "share")
@@ -25,22 +25,27 @@ _HOUR = 3_600_000_000
 
 
 def cover_of(known: Facts) -> Parts:
-    """The parts of one claim.
-
-    They tell of one guarantee: the one that is best for the buyer, or else the first that lacks a proof, or else the first
-    that does not cover. Services without money of their own and advances on another guarantee are left out.
-    """
+    """The parts of one claim; a share that is none counts as unknown."""
     policy = load_policies().at(known["paid_at"])
     if policy is None:
         return _NOTHING
     share = known["affected_share"]
     if share is not None and not 0 <= share <= 1:
         known = {**known, "affected_share": None}
-    cover = _telling(policy, judge(policy, request.request_of_facts(known)))
+    return parts_of(judge_whole(policy, request.request_of_facts(known)), known["amount"])
+
+
+def parts_of(judgement: Judgement, amount: int) -> Parts:
+    """The parts of a claim that was judged already, for the whole of its order.
+
+    They tell of one guarantee: the one that is best for the buyer, or else the first that lacks a proof, or else the first
+    that does not cover. Services without money of their own and advances on another guarantee are left out.
+    """
+    cover = None if judgement.policy is None else _telling(judgement.policy, judgement)
     if cover is None:
         return _NOTHING
     margin = None if cover.margin is None else float(cover.margin) / _HOUR
-    part = float(known["amount"]) / float(cover.max_amount) if cover.max_amount else None
+    part = float(amount) / float(cover.max_amount) if cover.max_amount else None
     return cover.status, cover.guarantee, margin, len(cover.needs), part
 
 

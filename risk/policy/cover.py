@@ -5,7 +5,7 @@ the same for one live claim and for a replayed history.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import combinations
 from typing import Any, Literal, NamedTuple
 
@@ -136,6 +136,14 @@ class Judgement:
     problems: tuple[str, ...]
     """Facts that contradict each other or that the policy does not know; what rests on them is unproven."""
 
+    def within(self, left: int | None) -> "Judgement":
+        """The same where no more than this is left of the order (minor units)."""
+        if left is None:
+            return self
+        covers = tuple(cover._replace(max_amount=_within(cover.max_amount, left)) for cover in self.covers)
+        best = next((cover for cover in covers if self.best is not None and cover.guarantee == self.best.guarantee), None)
+        return replace(self, covers=covers, best=best, supported=_within(self.supported, left))
+
     @property
     def needs(self) -> tuple[str, ...]:
         """The least that is missing for some guarantee to cover, and where one does, for the money to go out at once."""
@@ -156,7 +164,12 @@ UNJUDGED = Judgement(None, (), None, 0, None, ("what the guarantees say could no
 
 
 def judge(policy: Policy | None, request: Request) -> Judgement:
-    """Every guarantee that could apply to a request."""
+    """Every guarantee that could apply to a request, within what is left of its order."""
+    return judge_whole(policy, request).within(request.left)
+
+
+def judge_whole(policy: Policy | None, request: Request) -> Judgement:
+    """The same for the order as it was paid, whatever was refunded since."""
     if policy is None:
         return Judgement(None, (), None, 0, None, ("no policy was valid at purchase",))
     case = _Case(policy, request)
@@ -191,7 +204,7 @@ def _supported(paying: Sequence[tuple[Guarantee, Cover]], request: Request) -> t
     for item in dict.fromkeys(item for _, cover in fitting for item in cover.by_item):
         most = max((cover for _, cover in fitting if item in cover.by_item), key=lambda cover: cover.by_item[item])
         used[most.guarantee] = used.get(most.guarantee, 0) + most.by_item[item]
-    return _within(sum(used.values()), request.left), used
+    return sum(used.values()), used
 
 
 def _within(total: int, *caps: int | None) -> int:
@@ -272,7 +285,7 @@ def _advance(case: _Case, promise: Promise) -> Cover:
             guarantee=code,
             status="covered",
             clause=code,
-            max_amount=_within(sum(due.values()), rule.most, request.left),
+            max_amount=_within(sum(due.values()), rule.most),
             needs=(),
             margin=None,
             deciding=None,
@@ -303,7 +316,7 @@ def _right(case: _Case, promise: Promise, reached: Sequence[int]) -> Cover:
         guarantee=promise.code,
         status=status,
         clause=principal.clause,
-        max_amount=_within(sum(by_item.values()), request.left),
+        max_amount=sum(by_item.values()),
         needs=tuple(dict.fromkeys(need for line in chosen for need in line.needs)),
         margin=max((line.margin for line in chosen if line.margin is not None), default=None),
         deciding=principal.deciding,

@@ -5,7 +5,7 @@ from collections.abc import Iterable
 from risk.claim import Claim, Item, facts, promises, tracking_number
 from risk.features import Facts
 from risk.policy.cover import Goods, Request
-from risk.policy.definition import MOMENTS
+from risk.policy.definition import MOMENTS, Policy
 
 _EVIDENCE = {"photo": "photo_count", "video": "video_count", "certificate": "certificate_count",
              "parcel_scan": "scan_count", "chat": "chat_count"}  # fmt: skip
@@ -29,6 +29,20 @@ def request_of(claim: Claim, known: Facts | None = None, *, left: int | None = N
         time_zone=claim.order.time_zone,
         used=frozenset(used),
         tracking_number=tracking_number(claim),
+    )
+
+
+def told_by_facts(claim: Claim, policy: Policy | None) -> bool:
+    """Whether the flat facts say all of a claim that its policy looks at: then both are judged alike."""
+    if policy is None:
+        return True
+    item, order = claim.items[0], claim.order
+    once = any(promise.guarantee.single_use for promise in policy.promises.get(claim.reason, ()))
+    return (
+        len(claim.items) == 1
+        and claim.currency == policy.currency
+        and (order.freight_amount, order.time_zone, item.intact, item.affected_share) == (None, None, None, None)
+        and not once
     )
 
 

@@ -144,7 +144,7 @@ def test_a_cover_that_cannot_be_worked_out_sends_the_claim_to_a_person(
     def broken(*_arguments: Any) -> None:
         raise ArithmeticError
 
-    monkeypatch.setattr("risk.decision.judge", broken)
+    monkeypatch.setattr("risk.decision.judge_whole", broken)
     answer = own_service.api.decide(a_claim())
     assert (answer["decision"], failed(answer)[0], answer["cover"]) == ("review", "bundle", [])
     assert answer["gates"][0]["detail"] == "the claim could not be judged: ArithmeticError"
