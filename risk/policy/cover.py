@@ -164,15 +164,19 @@ UNJUDGED = Judgement(None, (), None, 0, None, ("what the guarantees say could no
 
 
 def judge(policy: Policy | None, request: Request) -> Judgement:
-    """Every guarantee that could apply to a request, within what is left of its order."""
-    return judge_whole(policy, request).within(request.left)
+    """Every guarantee that could apply to a request, within what is left of its order, with every rule as a finding."""
+    return judge_whole(policy, request, thorough=True).within(request.left)
 
 
-def judge_whole(policy: Policy | None, request: Request) -> Judgement:
-    """The same for the order as it was paid, whatever was refunded since."""
+def judge_whole(policy: Policy | None, request: Request, *, thorough: bool = False) -> Judgement:
+    """The same for the order as it was paid, whatever was refunded since.
+
+    Unless `thorough`, a guarantee is left at the first rule that fails: nothing after it changes the answer, only the
+    findings and the margin of what is not covered.
+    """
     if policy is None:
         return Judgement(None, (), None, 0, None, ("no policy was valid at purchase",))
-    case = _Case(policy, request)
+    case = _Case(policy, request, thorough=thorough)
     covers = tuple(cover for promise in policy.promises.get(request.reason, ()) if (cover := _cover(case, promise)) is not None)
     paying = [(policy.guarantees[cover.guarantee], cover) for cover in covers if cover.pays_money]
     best = max(paying, key=lambda pair: _worth(pair[0], pair[1], request))[1] if paying else None
@@ -214,8 +218,8 @@ def _within(total: int, *caps: int | None) -> int:
 class _Case:
     """A request and what of it can be relied on: moments that cannot be true and goods nobody knows are set apart."""
 
-    def __init__(self, policy: Policy, request: Request) -> None:
-        self.policy, self.request = policy, request
+    def __init__(self, policy: Policy, request: Request, *, thorough: bool) -> None:
+        self.policy, self.request, self.thorough = policy, request, thorough
         self.categories = [goods.category if policy.knows(goods.category) else None for goods in request.goods]
         self.foreign = request.currency not in (None, policy.currency)
         self.moments = {name: moment for name, moment in request.moments.items() if moment is not None}
@@ -355,11 +359,20 @@ class _Line:
         self.margin: int | None = None
         self.pays = 0
         item = self.goods.item_id if len(case.request.goods) > 1 else None
-        self.findings = [Finding(name, rule, *answer, item) for name, rule, answer in self._answers()]
-        failed = [finding for finding in self.findings if finding.holds is False]
-        missing = [finding for finding in self.findings if finding.holds is None]
+        self.findings: list[Finding] = []
+        failed: Finding | None = None
+        missing: list[Finding] = []
+        for name, rule, (holds, fact, needs) in self._answers():
+            finding = Finding(name, rule, holds, fact, needs, item)
+            self.findings.append(finding)
+            if holds is None:
+                missing.append(finding)
+            elif not holds:
+                failed = failed or finding
+                if not case.thorough:
+                    break
         self.status: Status = "not_covered" if failed else "unproven" if missing else "covered"
-        self.deciding = next(iter(failed or missing), None)
+        self.deciding = failed or next(iter(missing), None)
         self.clause = promise.code if self.deciding is None else self.deciding.clause
         self.needs = () if failed else tuple(need for finding in missing for need in finding.needs)
 
@@ -368,14 +381,8 @@ class _Line:
         guarantee, category = self._promise.guarantee, self._category
         if category is None and guarantee.categories:
             yield self._promise.amount, guarantee.amount, self._unknown()
-        timed = False
-        for clause in self._promise.clauses:
-            rule, window = clause.rule, isinstance(clause.rule, Window)
-            about = clause.about(category)
-            if about is False or (window and timed):
-                continue
-            timed = timed or window
-            yield clause.name, rule, self._unknown() if about is None else _JUDGES[type(rule)](self, rule)
+        for name, rule, about in self._promise.speaking(category):
+            yield name, rule, _JUDGES[type(rule)](self, rule) if about else self._unknown()
         for key in guarantee.single_use:
             yield self._promise.single_use, guarantee.amount, self._single_use(key)
         yield self._promise.amount, guarantee.amount, self._amount(guarantee.amount)

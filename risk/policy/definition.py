@@ -197,7 +197,7 @@ class Clause:
         return None if category is None else f"{category}.".startswith(self.paths)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, eq=False)
 class Promise:
     """A guarantee with everything that it asks of a claim for one reason, in the order in which it is judged.
 
@@ -209,6 +209,19 @@ class Promise:
     clauses: tuple[Clause, ...]
     single_use: str
     amount: str
+
+    @lru_cache(maxsize=4096)  # noqa: B019 - promises live as long as their policy
+    def speaking(self, category: str | None) -> tuple[tuple[str, Rule, bool], ...]:
+        """The clauses that speak of such goods, of the windows one; False beside those of which that cannot be told."""
+        found: list[tuple[str, Rule, bool]] = []
+        timed = False
+        for clause in self.clauses:
+            window, about = isinstance(clause.rule, Window), clause.about(category)
+            if about is False or (window and timed):
+                continue
+            timed = timed or window
+            found.append((clause.name, clause.rule, about is True))
+        return tuple(found)
 
 
 def _promise(code: str, guarantee: Guarantee, reason: str) -> Promise:

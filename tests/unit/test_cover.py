@@ -10,10 +10,10 @@ from hypothesis import strategies as st
 
 from risk.claim import microseconds
 from risk.policy.calendar import HOUR
-from risk.policy.cover import PLACES, Cover, Goods, Judgement, Request, judge
+from risk.policy.cover import PLACES, Cover, Goods, Judgement, Request, judge, judge_whole
 from risk.policy.definition import MOMENTS, Policy, load_policies
 from risk.vocabulary import EVIDENCE_KINDS, GUARANTEES, REASONS, REMEDIES
-from tests.scenario import scenarios
+from tests.scenario import Scenario, scenarios
 
 POLICIES = load_policies().all
 RANK = {"not_covered": 0, "unproven": 1, "covered": 2}
@@ -221,3 +221,16 @@ def test_a_cap_holds_for_what_is_supported_and_is_shared_in_proportion(cap: int)
     judgement = judge(policy, scenario.request)
     assert min(cap, 10_500) - 2 <= judgement.supported <= cap
     assert sum(judgement.covers[0].by_item.values()) == judgement.covers[0].max_amount == judgement.supported
+
+
+@pytest.mark.parametrize("scenario", scenarios(), ids=lambda scenario: scenario.shows)
+def test_leaving_a_guarantee_at_its_first_failing_rule_changes_no_answer(scenario: Scenario) -> None:
+    thorough, quick = scenario.judgement, judge_whole(scenario.policy, scenario.request).within(scenario.request.left)
+
+    def answers(judgement: Judgement) -> list[Cover]:
+        kept = [cover if cover.status == "covered" else cover._replace(margin=None) for cover in judgement.covers]
+        return [cover._replace(findings=()) for cover in kept]
+
+    assert answers(quick) == answers(thorough)
+    assert (quick.supported, quick.trigger, quick.problems) == (thorough.supported, thorough.trigger, thorough.problems)
+    assert quick.needs == thorough.needs
