@@ -8,7 +8,7 @@ from zoneinfo import available_timezones
 
 from pydantic import AfterValidator, AwareDatetime, BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints
 
-from risk.vocabulary import Channel, EvidenceKind, Guarantee, Reason, Remedy, ReturnMethod
+from risk.vocabulary import Channel, EvidenceKind, Reason, Remedy, ReturnMethod
 
 MAX_MONEY = 10**11
 """A thousand million in the main unit: far above any order, far below where sums of doubles stop being exact."""
@@ -50,6 +50,8 @@ Money = Annotated[int, Field(ge=0, le=MAX_MONEY, description="Minor units, witho
 Share = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
 Currency = Annotated[str, StringConstraints(pattern=r"^[A-Z]{3}$")]
 Category = Annotated[str, StringConstraints(max_length=128, pattern=r"^[a-z0-9_]+(\.[a-z0-9_]+)*$")]
+# Which codes there are is the policies' business: a guarantee is added there without code.
+Code = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_]{0,62}$")]
 Moment = Annotated[
     AwareDatetime,
     BeforeValidator(_rfc_3339),
@@ -89,7 +91,7 @@ class Merchant(Value):
     """Who sold it."""
 
     merchant_id: Id
-    guarantees: list[Guarantee] = Field(default=[], max_length=32, description="Guarantees opted in to.")
+    guarantees: list[Code] = Field(default=[], max_length=32, description="Guarantees opted in to.")
 
 
 _ZONES = frozenset(available_timezones())
@@ -145,7 +147,7 @@ class Item(Value):
     category: Category = Field(description="A dotted path: `food.fresh.fruit`.")
     quantity: Annotated[int, Field(ge=1, le=1_000_000)] | None = None
     unit_price: Money | None = None
-    guarantees: list[Guarantee] = Field(default=[], max_length=32, description="Promised at purchase.")
+    guarantees: list[Code] = Field(default=[], max_length=32, description="Promised at purchase.")
     opened: bool | None = None
     no_return_confirmed: bool | None = Field(
         default=None, description="The buyer confirmed at purchase that this item cannot be returned."

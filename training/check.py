@@ -16,7 +16,8 @@ import duckdb
 from risk.claim import MAX_MONEY
 from risk.errors import HistoryError, Problem
 from risk.features.definition import SIGNAL_PREFIX, TIMES
-from risk.vocabulary import CHANNELS, GUARANTEES, LABELS, REASONS, REMEDIES, RETURN_METHODS
+from risk.policy.definition import load_policies
+from risk.vocabulary import CHANNELS, LABELS, REASONS, REMEDIES, RETURN_METHODS
 from training.history import _COLUMNS as COLUMNS
 from training.history import _TYPES as COLUMN_TYPES
 from training.history import REQUIRED, table_file
@@ -265,7 +266,7 @@ def _rules_of_rows(table: str) -> Iterator[_Rule]:
             later = f"{name} > submitted_at"
             yield _Rule(where, "times lie after their claim and count as unknown", later, f"make_timestamp({name})", warning=True)
         if table == "claims" and name in _CODES:
-            unknown = f"NOT regexp_full_match({name}, '(({'|'.join(GUARANTEES)})( |$))*')"
+            unknown = f"NOT regexp_full_match({name}, '(({'|'.join(_codes())})( |$))*')"
             yield _Rule(where, "lists hold words that are no guarantees and promise nothing", unknown, name, warning=True)
         if name in _WORDS:
             unknown = f"{name} NOT IN {_WORDS[name]}"
@@ -322,3 +323,8 @@ def _apply(
             shown = f"{value!r} in " if value is not None else ""
             example = f" (for example {shown}{example!r})" if example is not None else f" ({shown}no id)"
             (warnings if rule.warning else problems).append(Problem(rule.where, f"{count:,} {rule.detail}{example}"))
+
+
+def _codes() -> list[str]:
+    """Every guarantee of every policy that this version ships."""
+    return sorted({code for policy in load_policies().all for code in policy.guarantees})

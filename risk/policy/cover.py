@@ -244,6 +244,8 @@ class _Case:
         if None in self.categories:
             told = dict.fromkeys(goods.category for goods in request.goods if goods.category is not None)
             yield from (f"unknown category {category}" for category in told if not self.policy.knows(category))
+        codes = set().union(request.promises or (), *(goods.promises or () for goods in request.goods))
+        yield from (f"unknown guarantee {code}" for code in sorted(codes - self.policy.guarantees.keys()))
         if self.foreign:
             yield f"the policy is about {self.policy.currency}, not {request.currency}"
 
