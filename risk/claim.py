@@ -1,6 +1,7 @@
 """What the claims service sends: one definition for validation, for the interface description and for the features."""
 
 import re
+import unicodedata
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from typing import Annotated, Any
@@ -253,8 +254,10 @@ def promises(party: Merchant | Item) -> str | None:
 
 
 def tracking_number(claim: Claim) -> str | None:
-    """Of the parcel that goes back."""
-    return claim.return_parcel.tracking_number if claim.return_parcel else None
+    """Of the parcel that goes back, however it is spelt: letters and digits alone tell one parcel from another."""
+    told = claim.return_parcel.tracking_number if claim.return_parcel else None
+    spelt = "".join(filter(str.isalnum, unicodedata.normalize("NFKC", told or ""))).upper()
+    return spelt or None
 
 
 def return_moments(claim: Claim) -> dict[str, int | None]:

@@ -193,8 +193,9 @@ def _worth(guarantee: Guarantee, cover: Cover, request: Request) -> tuple[bool, 
 
 
 def _keeps_goods(guarantee: Guarantee, paid: int, request: Request) -> bool:
+    """What the goods are worth counts, not what is asked: else many small claims would pay for what never comes back."""
     most = guarantee.keeps_goods_up_to
-    return request.remedy in ("refund_only", "freight") and most is not None and min(paid, request.amount) <= most
+    return request.remedy in ("refund_only", "freight") and most is not None and paid <= most
 
 
 def _supported(paying: Sequence[tuple[Guarantee, Cover]], request: Request) -> tuple[int, dict[str, int]]:

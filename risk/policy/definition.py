@@ -130,7 +130,7 @@ class Guarantee(Sentence):
     categories: list[Path_] = []
     statutory: bool = False
     keeps_goods_up_to: int | None = Field(default=None, ge=0)
-    """Paid without the goods coming back, up to this amount; never where it is missing."""
+    """Paid without the goods coming back where they are worth no more than this; never where it is missing."""
     at_once: bool = True
     """Whether money may be paid on it before a person has looked."""
     single_use: list[Literal["order", "tracking_number"]] = []

@@ -1,7 +1,7 @@
 """Events, recorded all or none: what they say of orders and labels becomes part of the past."""
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import psycopg
@@ -83,6 +83,7 @@ class Events:
 
     def _remember(self, connection: Connection, events: dict[int, Event], now: int) -> None:
         problems = []
+        _lock_orders(connection, events.values())
         labels = {place: event for place, event in events.items() if isinstance(event, AbuseLabel)}
         for place, event in events.items():
             if isinstance(event, OrderPaid):
@@ -136,6 +137,23 @@ class Events:
             row = {**dict(zip(self._columns, keys, strict=True)), **changes, "claim_id": event.claim_id}
             _insert_past(connection, row, "l", now)
         return True
+
+
+def _lock_orders(connection: Connection, events: Iterable[Event]) -> None:
+    """All orders of a batch, in one order for all writers: batches that tell of the same ones wait and never lock up."""
+    orders = {event.order_id for event in events if isinstance(event, OrderPaid | Chargeback)}
+    claims = [event.claim_id for event in events if isinstance(event, ClaimOutcome)]
+    if claims:
+        found = connection.execute("SELECT order_id FROM decision WHERE claim_id = ANY(%s)", (claims,)).fetchall()
+        orders |= {row[0] for row in found}
+    if orders:
+        ordered = sorted(orders)
+        connection.execute(
+            "INSERT INTO order_account (order_id) SELECT unnest(%s::text[]) ON CONFLICT DO NOTHING", (ordered,)
+        )
+        connection.execute(
+            'SELECT FROM order_account WHERE order_id = ANY(%s) ORDER BY order_id COLLATE "C" FOR UPDATE', (ordered,)
+        )
 
 
 def _settle(connection: Connection, event: ClaimOutcome) -> None:

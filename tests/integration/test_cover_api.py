@@ -122,6 +122,13 @@ def test_freight_is_paid_once_for_an_order_and_once_for_a_parcel(api: Api) -> No
         assert (answer["decision"], of(answer, "freight_insurance")["clause"]) == ("review", "freight_insurance/single_use")
 
 
+@pytest.mark.parametrize("spelt", ["sf{}", "SF {}", "SF-{}", " sf{} ", "ＳＦ{}"])
+def test_a_parcel_is_the_same_however_its_number_is_spelt(api: Api, spelt: str) -> None:
+    digits = unique("").replace("-", "")
+    assert api.decide(freight(number=f"SF{digits}"))["decision"] == "approve"
+    assert api.decide(freight(number=spelt.format(digits)))["decision"] == "review"
+
+
 def test_freight_that_a_person_paid_is_not_paid_again(api: Api) -> None:
     waits = freight(amount=2_600)
     assert api.decide(waits)["decision"] == "review"
@@ -135,7 +142,7 @@ def test_many_claims_for_one_parcel_at_once_are_paid_once(server: Server) -> Non
     claims = [freight(number=number) for _ in range(24)]
     answers = at_once(lambda n: server.api.decide(claims[n]), 24)
     assert sum(answer["decision"] == "approve" for answer in answers) == 1
-    assert value(server.url, "SELECT count(*) FROM paid_once WHERE id = %s", number) == 1
+    assert value(server.url, "SELECT count(*) FROM paid_once WHERE id = %s", number.replace("-", "").upper()) == 1
 
 
 def test_a_cover_that_cannot_be_worked_out_sends_the_claim_to_a_person(
