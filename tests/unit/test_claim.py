@@ -115,7 +115,7 @@ def test_an_id_that_cannot_be_kept_is_refused(text: Any) -> None:
         ({"items": [{"item_id": "i", "category": "food."}]}, "/items/0/category"),
         ({"items": [{"item_id": "i", "category": "food", "quantity": 0}]}, "/items/0/quantity"),
         ({"order": {"paid_amount": -1}}, "/order/paid_amount"),
-        ({"merchant": {"guarantees": ["unheard_of"]}}, "/merchant/guarantees/0"),
+        ({"merchant": {"guarantees": ["No Code"]}}, "/merchant/guarantees/0"),
     ],
 )
 def test_what_is_out_of_bounds_is_refused_where_it_stands(changes: dict[str, Any], where: str) -> None:
