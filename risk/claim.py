@@ -92,7 +92,7 @@ class Merchant(Value):
     """Who sold it."""
 
     merchant_id: Id
-    guarantees: list[Code] = Field(default=[], max_length=32, description="Guarantees opted in to.")
+    guarantees: list[Code] | None = Field(default=None, max_length=32, description="Guarantees opted in to.")
 
 
 _ZONES = frozenset(available_timezones())
@@ -148,7 +148,7 @@ class Item(Value):
     category: Category = Field(description="A dotted path: `food.fresh.fruit`.")
     quantity: Annotated[int, Field(ge=1, le=1_000_000)] | None = None
     unit_price: Money | None = None
-    guarantees: list[Code] = Field(default=[], max_length=32, description="Promised at purchase.")
+    guarantees: list[Code] | None = Field(default=None, max_length=32, description="Promised at purchase.")
     opened: bool | None = None
     no_return_confirmed: bool | None = Field(
         default=None, description="The buyer confirmed at purchase that this item cannot be returned."
@@ -250,7 +250,12 @@ def facts(claim: Claim) -> dict[str, Any]:
 
 def promises(party: Merchant | Item) -> str | None:
     """The codes that were promised, in one order and with spaces between; None where nobody said."""
-    return " ".join(sorted({*party.guarantees})) if "guarantees" in party.model_fields_set else None
+    return None if party.guarantees is None else " ".join(sorted({*party.guarantees}))
+
+
+def item_ids(claim: Claim) -> list[str]:
+    """The items that a claim is about, each once."""
+    return sorted({item.item_id for item in claim.items})
 
 
 def tracking_number(claim: Claim) -> str | None:

@@ -8,7 +8,7 @@ from datetime import datetime
 from typing import Literal
 
 from risk.bundle import Bundle
-from risk.claim import Claim, facts, microseconds
+from risk.claim import Claim, facts, item_ids, microseconds
 from risk.features import Calculator, Facts, FeatureSet, Value
 from risk.features.cover import Parts, parts_of
 from risk.gates import Gate, GateRules, all_gates, first_failed, left_for
@@ -54,6 +54,10 @@ class Decision:
     left: int
     audit: Audit
     judgement: Judgement
+    bound: int
+    """What the guarantees pay for the goods of the claim in all, whatever was asked for them before."""
+    largest: int
+    """What may be approved at once for one order."""
 
 
 class Decider:
@@ -80,12 +84,13 @@ class Decider:
         `judgement` stands in for that of the policies where judging or scoring failed before.
         """
         known, moment = facts(claim), microseconds(now)
-        left, cover = past.order.left(known), None
+        left, cover, bound = past.order.left(known), None, 0
         if judgement is None:
             whole = self._judged(claim, known, past)
             # What the score sees of cover is what the flat facts say; mostly that is the same, and judged once.
             cover = parts_of(whole, claim.amount) if told_by_facts(claim, whole.policy) else None
-            judgement = whole.within(_counted(known, past))
+            judgement = whole.within(_counted(known, past), past.order.asked(item_ids(claim)))
+            bound = whole.supported
         values = self._values(claim, known, past, bundle, moment, cover)
         raw = score = None
         if bundle is not None and values is not None:
@@ -116,11 +121,14 @@ class Decider:
             left=left,
             audit=self._draw(claim) if decision == "approve" else Audit(selected=False, probability=0.0),
             judgement=judgement,
+            bound=bound,
+            largest=self.rules.largest_in(claim.currency),
         )
 
     def judge(self, claim: Claim, known: Facts, past: Past) -> Judgement:
         """What the policy that held at purchase says of the claim."""
-        return self._judged(claim, known, past).within(_counted(known, past))
+        asked = past.order.asked(item_ids(claim))
+        return self._judged(claim, known, past).within(_counted(known, past), asked)
 
     def _judged(self, claim: Claim, known: Facts, past: Past) -> Judgement:
         return judge_whole(self._policies.at(known["paid_at"]), request_of(claim, known, used=past.used))

@@ -12,6 +12,7 @@ from risk.features import Facts
 from risk.features.definition import TIMES
 from risk.order import OrderAccount, out_of_order
 from risk.policy.cover import Judgement
+from risk.policy.definition import MOMENTS
 from risk.policy.texts import missing_words
 from risk.vocabulary import REASONS
 
@@ -25,6 +26,12 @@ _ORDERED = (
     ("submitted_at", "shipped_at"),
     ("submitted_at", "delivered_at"),
     ("submitted_at", "registered_at"),
+    ("promised_by", "paid_at"),
+    ("return_shipped_at", "delivered_at"),
+    ("return_picked_up_at", "delivered_at"),
+    ("return_received_at", "return_shipped_at"),
+    ("intercepted_at", "paid_at"),
+    ("lost_at", "paid_at"),
 )
 """Times of which the first cannot come before the second."""
 UNCOVERED = "no guarantee covers the claim"
@@ -69,7 +76,7 @@ def parse_rules(text: str) -> GateRules:
     problems += [
         Problem(f"contradicts.{reason}", f"no such time: {name}")
         for reason, names in contradicts.items()
-        for name in {*names} - {*TIMES}
+        for name in {*names} - {*TIMES, *MOMENTS}
     ]
     if not 0 < audit.get("rate", 0) <= 1:
         problems.append(Problem("audit.rate", "a share between 0 and 1 is expected"))
@@ -113,17 +120,22 @@ def order_gate(facts: Facts, order: OrderAccount) -> Gate:
     return Gate("order", not differing, said)
 
 
-def amount_gate(amount: int, left: int | None, largest: int) -> Gate:
-    """The amount is within what is left of the order and within what may be approved at once.
+def amount_gate(amount: int, left: int | None, largest: int, approved: int = 0) -> Gate:
+    """The amount is within what is left of the order, and what was approved at once for it stays within the largest.
 
     `left` is None for money that does not come out of the order.
     """
     if left is not None and amount > left:
         return Gate("order_amount", False, f"{amount} asked, {max(left, 0)} left of the order")
-    if amount > largest:
+    if amount + approved > largest:
         return Gate("order_amount", False, f"{amount} asked, at most {largest} may be approved at once")
     said = "not out of the order" if left is None else f"{left} left of the order"
     return Gate("order_amount", True, f"{amount} asked, {said}")
+
+
+def _amount_gate(facts: Facts, order: OrderAccount, rules: GateRules) -> Gate:
+    left, largest = left_for(facts, order), rules.largest_in(facts["currency"])
+    return amount_gate(facts["amount"], left, largest, 0 if left is None else order.approved)
 
 
 def cover_gates(facts: Facts, judgement: Judgement) -> tuple[Gate, ...]:
@@ -179,7 +191,7 @@ def all_gates(
     return (
         facts_gate(facts, rules, now),
         order_gate(facts, order),
-        amount_gate(facts["amount"], left_for(facts, order), rules.largest_in(facts["currency"])),
+        _amount_gate(facts, order, rules),
         *cover_gates(facts, judgement),
         score_gate(score, threshold),
     )

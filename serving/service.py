@@ -45,10 +45,9 @@ class _Case:
 
 
 def _once(claim: Claim, judgement: Judgement) -> str | None:
-    """For a guarantee that pays only once for an order or a tracking number: those of this claim, as JSON."""
-    if judgement.best is None or judgement.policy is None:
-        return None
-    kinds = judgement.policy.guarantees[judgement.best.guarantee].single_use
+    """What guarantees that pay only once would pay for, whether they cover this claim yet or not, as JSON."""
+    promises = judgement.policy.promises.get(claim.reason, ()) if judgement.policy is not None else ()
+    kinds = sorted({kind for promise in promises for kind in promise.guarantee.single_use})
     ids = {"order": claim.order.order_id, "tracking_number": tracking_number(claim)}
     return to_json([[kind, ids[kind]] for kind in kinds if ids[kind] is not None]).decode() if kinds else None
 
@@ -182,6 +181,8 @@ class ClaimService:
             rules_version=self.decider.rules.version,
             guarantee=judgement.best.guarantee if judgement.best else None,
             once=_once(case.claim, judgement),
+            bound=decision.bound,
+            largest=decision.largest,
             code_version=__version__,
             audit_selected=decision.audit.selected,
             audit_probability=decision.audit.probability,

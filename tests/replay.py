@@ -29,7 +29,7 @@ def body(row: Mapping[str, Any], signals: tuple[str, ...] = ()) -> dict[str, Any
         "opened": _flag(row["opened"]),
         "no_return_confirmed": _flag(row["no_return_confirmed"]),
     }
-    others = [{"item_id": f"other-{place}", "category": "other"} for place in range((row["item_count"] or 1) - 1)]
+    others = [{"item_id": f"other-{row['claim_id']}-{place}", "category": "other"} for place in range((row["item_count"] or 1) - 1)]
     return _known(
         {
             "claim_id": row["claim_id"],

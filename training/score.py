@@ -1,7 +1,9 @@
 """`score`: what the service would have answered, claim for claim, over a stretch of history."""
 
 import argparse
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import pyarrow as pa
@@ -12,7 +14,7 @@ from risk.features.cover import COLUMNS
 from risk.features.definition import NUMBERS, TEXTS, TIMES
 from risk.gates import all_gates, first_failed, left_for, load_rules
 from risk.order import UNKNOWN, OrderAccount
-from risk.policy.cover import judge
+from risk.policy.cover import judge_whole
 from risk.policy.definition import load_policies
 from risk.policy.request import request_of_facts
 from training.arguments import add_history, add_moment, refuse_file
@@ -51,18 +53,23 @@ def decided_claims(history: History, bundle: Bundle, start: int, end: int) -> pd
     for row, score in zip(facts.to_pylist(), scored["score"].tolist(), strict=True):
         order = orders.get(row["order_id"], UNKNOWN)
         left = left_for(row, order)
-        request = request_of_facts(row, currency=row["currency"], left=None if left is None else max(left, 0))
-        judgement = judge(policies.at(row["paid_at"]), request)
+        whole = judge_whole(policies.at(row["paid_at"]), request_of_facts(row, currency=row["currency"]))
+        judgement = whole.within(None if left is None else max(left, 0), order.asked(_items(row)))
         gates = all_gates(
             row, order=order, judgement=judgement, score=score, threshold=bundle.threshold, now=row["as_of"], rules=rules
         )
         approved = first_failed(gates) is None
         if row["order_id"] is not None:
-            orders[row["order_id"]] = order.after(row, approved=approved)
+            orders[row["order_id"]] = order.after(row, _items(row), approved=approved)
         decisions.append("approve" if approved else "review")
     return scored.assign(decision=decisions)
 
 
+def _items(row: Mapping[str, Any]) -> list[str]:
+    """The principal item, the only one that a history knows."""
+    return [row["item_id"]] if row["item_id"] is not None else []
+
+
 def _facts(history: History, first: int, last: int) -> pa.Table:
     claims = history.claims.filter((_.row >= first) & (_.row < last)).order_by("row")
-    return claims.select(*dict.fromkeys(("order_id", "buyer_id", "merchant_id", "currency", "as_of", *TIMES, *NUMBERS, *TEXTS, *COLUMNS))).to_pyarrow()
+    return claims.select(*dict.fromkeys(("order_id", "item_id", "buyer_id", "merchant_id", "currency", "as_of", *TIMES, *NUMBERS, *TEXTS, *COLUMNS))).to_pyarrow()

@@ -136,13 +136,13 @@ class Judgement:
     problems: tuple[str, ...]
     """Facts that contradict each other or that the policy does not know; what rests on them is unproven."""
 
-    def within(self, left: int | None) -> "Judgement":
-        """The same where no more than this is left of the order (minor units)."""
+    def within(self, left: int | None, asked: int = 0) -> "Judgement":
+        """The same where no more than this is left of the order, and so much was asked for these goods before (minor units)."""
         if left is None:
             return self
         covers = tuple(cover._replace(max_amount=_within(cover.max_amount, left)) for cover in self.covers)
         best = next((cover for cover in covers if self.best is not None and cover.guarantee == self.best.guarantee), None)
-        return replace(self, covers=covers, best=best, supported=_within(self.supported, left))
+        return replace(self, covers=covers, best=best, supported=_within(self.supported - asked, left))
 
     @property
     def needs(self) -> tuple[str, ...]:

@@ -90,7 +90,7 @@ def _value(unit_price: int | None, quantity: int | None, paid: int | None, *, on
     if unit_price is None:
         return paid if only else None
     price = unit_price * (quantity or 1)
-    return price if paid is None else min(price, paid)
+    return price if paid is None else max(0, min(price, paid))
 
 
 def _codes(text: str | None) -> frozenset[str] | None:

@@ -1,12 +1,13 @@
 """Decisions: looked up, written down in one transaction, read back as they were frozen."""
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import psycopg
 
-from risk.claim import Claim, parties, tracking_number
+from risk.claim import Claim, item_ids, microseconds, parties, tracking_number
 from risk.decision import Past
 from risk.errors import Unavailable
 from risk.features import FeatureSet
@@ -37,7 +38,11 @@ class Record:
     rules_version: str
     guarantee: str | None
     once: str | None
-    """What a guarantee that pays only once would have paid for: JSON, [[kind, id], …]."""
+    """What a guarantee that pays only once would pay for: JSON, [[kind, id], …]."""
+    bound: int
+    """What the guarantees pay for the goods of the claim in all (minor units)."""
+    largest: int
+    """What may be approved at once for one order (minor units)."""
     code_version: str
     audit_selected: bool
     audit_probability: float
@@ -98,16 +103,21 @@ class Decisions:
         approval any more or its guarantee has paid, Stale where it came too late, Unavailable where it could not be
         written down.
         """
+        counted = out_of_order(claim.remedy, claim.amount)
         parameters = {
             **vars(record),
             **{f"{party}_id": value for party, value in parties(claim).items()},
             **{m.name: m.of_claim(claim.amount, claim.reason, claim.remedy) for m in self._measures},
             "order_id": claim.order.order_id,
             "amount": claim.amount,
-            "counted": out_of_order(claim.remedy, claim.amount),
+            "counted": counted,
             "currency": claim.currency,
             "paid": claim.order.paid_amount,
             "refunded": claim.order.refunded_amount or 0,
+            "paid_at": microseconds(claim.order.paid_at),
+            "shipped": claim.order.shipped_at is not None,
+            "delivered": claim.order.delivered_at is not None,
+            "items": json.dumps(dict.fromkeys(item_ids(claim), counted)),
         }
         try:
             written, fresh = self._database.fetch(self._insert, [parameters[name] for name in self._order])
@@ -115,7 +125,7 @@ class Decisions:
             said = "another claim took what was left of the order at the same moment"
             raise Taken("order_reservation", said) from error
         except psycopg.errors.UniqueViolation as error:
-            raise Taken("paid_once", "another claim was paid for the same order or tracking number at the same moment") from error
+            raise Taken("taken_once", "another claim was made for the same order or tracking number at the same moment") from error
         except psycopg.Error as error:
             raise Unavailable(f"the decision could not be written down: {error}") from error
         if fresh != _TRUE:
@@ -160,32 +170,52 @@ def _insert_statement(features: FeatureSet, stalest: int) -> str:
           INSERT INTO past (known_at, event, {", ".join(past)})
           SELECT {values(["decided_at"])}, 'c', {values(past)} FROM written
         ), reserved AS (
-          INSERT INTO order_account AS known (order_id, approved, waiting, elsewhere, paid, currency, buyer_id, merchant_id)
+          INSERT INTO order_account AS known (order_id, approved, waiting, elsewhere, paid, paid_at, currency, buyer_id,
+            merchant_id, shipped, delivered, items)
           SELECT {values(["order_id"])},
             CASE {values(["decision"])} WHEN 'approve' THEN {values(["counted"])} ELSE 0 END,
             CASE {values(["decision"])} WHEN 'approve' THEN 0 ELSE {values(["counted"])} END,
-            {values(["refunded", "paid", "currency", "buyer_id", "merchant_id"])}
+            {values(["refunded", "paid", "paid_at", "currency", "buyer_id", "merchant_id", "shipped", "delivered", "items"])}
           FROM written
           -- What `OrderAccount.after` says, on what the row holds by now. An approval that it cannot bear any more
           -- breaks the check of the column, and with it the whole decision.
           ON CONFLICT (order_id) DO UPDATE SET
             approved = CASE
               WHEN EXCLUDED.approved = 0 THEN known.approved
-              WHEN known.approved + EXCLUDED.approved + known.waiting
-                + greatest(known.elsewhere, known.told, EXCLUDED.elsewhere - known.approved)
-                <= least(known.paid, EXCLUDED.paid) THEN known.approved + EXCLUDED.approved
+              WHEN known.approved + EXCLUDED.approved + known.waiting + known.charged_back
+                + greatest(known.elsewhere, EXCLUDED.elsewhere - known.approved) <= least(known.paid, EXCLUDED.paid)
+                AND known.approved + EXCLUDED.approved <= {values(["largest"])}
+                AND EXCLUDED.approved + (
+                  SELECT sum(coalesce((known.items ->> item)::bigint, 0)) FROM jsonb_object_keys(EXCLUDED.items) AS item
+                ) <= {values(["bound"])}
+                AND (coalesce(known.buyer_id, EXCLUDED.buyer_id), coalesce(known.merchant_id, EXCLUDED.merchant_id),
+                  coalesce(known.currency, EXCLUDED.currency))
+                  = (EXCLUDED.buyer_id, EXCLUDED.merchant_id, EXCLUDED.currency)
+                THEN known.approved + EXCLUDED.approved
               ELSE -1
             END,
             waiting = known.waiting + EXCLUDED.waiting,
             elsewhere = greatest(known.elsewhere, EXCLUDED.elsewhere - known.approved),
             paid = CASE WHEN known.confirmed THEN known.paid ELSE least(known.paid, EXCLUDED.paid) END,
+            paid_at = coalesce(known.paid_at, EXCLUDED.paid_at),
             currency = coalesce(known.currency, EXCLUDED.currency),
             buyer_id = coalesce(known.buyer_id, EXCLUDED.buyer_id),
-            merchant_id = coalesce(known.merchant_id, EXCLUDED.merchant_id)
-        ), spent AS (
-          INSERT INTO paid_once (kind, id, claim_id)
+            merchant_id = coalesce(known.merchant_id, EXCLUDED.merchant_id),
+            shipped = known.shipped OR EXCLUDED.shipped,
+            delivered = known.delivered OR EXCLUDED.delivered,
+            items = known.items || (
+              SELECT jsonb_object_agg(item, coalesce((known.items ->> item)::bigint, 0) + asked::bigint)
+              FROM jsonb_each_text(EXCLUDED.items) AS one (item, asked)
+            )
+        ), taken AS (
+          INSERT INTO taken_once (kind, id, claim_id)
           SELECT one ->> 0, one ->> 1, claim_id FROM written, jsonb_array_elements({values(["once"])}::jsonb) AS one
           WHERE {values(["decision"])} = 'approve'
+        ), kept AS (
+          INSERT INTO taken_once (kind, id, claim_id)
+          SELECT one ->> 0, one ->> 1, claim_id FROM written, jsonb_array_elements({values(["once"])}::jsonb) AS one
+          WHERE {values(["decision"])} = 'review'
+          ON CONFLICT DO NOTHING
         ), opened AS (
           INSERT INTO review_case (case_id, claim_id, kind, opened_at)
           SELECT {values(["case_id"])}, claim_id, {values(["case_kind", "decided_at"])} FROM written
@@ -202,9 +232,10 @@ _COLUMNS = (
     "audit_selected", "audit_probability",
 )  # fmt: skip
 _TYPES = (
-    {name: "bigint" for name in ("decided_at", "amount", "counted", "paid", "refunded")}
+    {name: "bigint" for name in ("decided_at", "amount", "counted", "paid", "paid_at", "refunded", "largest", "bound")}
     | {name: "float8" for name in ("raw", "score", "threshold", "audit_probability")}
-    | {"digest": "bytea", "audit_selected": "boolean"}
+    | {"digest": "bytea", "items": "jsonb"}
+    | {name: "boolean" for name in ("audit_selected", "shipped", "delivered")}
 )
 _READ_COLUMNS = (
     "answer", "claim", "feature_names", "features", "model_version", "case_id", "case_kind", "case_state", "opened_at",

@@ -1,7 +1,7 @@
 """Events, recorded all or none: what they say of orders and labels becomes part of the past."""
 
 import hashlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import psycopg
@@ -9,9 +9,12 @@ import psycopg
 from risk.claim import microseconds
 from risk.errors import InputError, Problem, RiskError, Unavailable
 from risk.features import FeatureSet
-from serving.events import AbuseLabel, Chargeback, ClaimOutcome, Event, OrderPaid
+from risk.order import out_of_order
+from serving.events import AbuseLabel, Chargeback, ClaimOutcome, Event, OrderPaid, ParcelMoved
 from serving.store.database import Connection, Database
 from serving.store.totals import DATABASE_NOW, STALEST
+
+_OUTWARD = ("order_shipped", "order_delivered")
 
 
 class EventConflict(RiskError):
@@ -83,13 +86,16 @@ class Events:
 
     def _remember(self, connection: Connection, events: dict[int, Event], now: int) -> None:
         problems = []
-        _lock_orders(connection, events.values())
+        _lock_orders(connection, list(events.values()))
         labels = {place: event for place, event in events.items() if isinstance(event, AbuseLabel)}
-        for place, event in events.items():
+        # Of several outcomes of one claim the latest counts, as it does for who reads them.
+        for place, event in sorted(events.items(), key=lambda pair: (pair[1].occurred_at, pair[1].event_id)):
             if isinstance(event, OrderPaid):
                 self._remember_order(connection, event, now)
             elif isinstance(event, Chargeback):
                 connection.execute(_CHARGED_BACK, (event.order_id, event.amount))
+            elif isinstance(event, ParcelMoved) and event.type in _OUTWARD:
+                connection.execute(_MOVED, (event.type == "order_delivered", event.order_id))
             elif isinstance(event, ClaimOutcome):
                 if not self._known(connection, event.claim_id):
                     problems.append(_unknown(place))
@@ -106,7 +112,8 @@ class Events:
 
     def _remember_order(self, connection: Connection, event: OrderPaid, now: int) -> None:
         """Once an order, however often it is told: a feed that is sent again would count its purchases twice."""
-        known = (event.order_id, event.amount, event.currency, event.buyer_id, event.merchant_id)
+        paid_at = microseconds(event.occurred_at)
+        known = (event.order_id, event.amount, paid_at, event.currency, event.buyer_id, event.merchant_id)
         if connection.execute(_ORDER_PAID, known).fetchone() is None:
             return
         keys = {column: getattr(event, column, None) for column in self._order_columns}
@@ -139,9 +146,10 @@ class Events:
         return True
 
 
-def _lock_orders(connection: Connection, events: Iterable[Event]) -> None:
+def _lock_orders(connection: Connection, events: Sequence[Event]) -> None:
     """All orders of a batch, in one order for all writers: batches that tell of the same ones wait and never lock up."""
-    orders = {event.order_id for event in events if isinstance(event, OrderPaid | Chargeback)}
+    told = [event for event in events if isinstance(event, OrderPaid | Chargeback | ParcelMoved)]
+    orders = {event.order_id for event in told}
     claims = [event.claim_id for event in events if isinstance(event, ClaimOutcome)]
     if claims:
         found = connection.execute("SELECT order_id FROM decision WHERE claim_id = ANY(%s)", (claims,)).fetchall()
@@ -157,45 +165,63 @@ def _lock_orders(connection: Connection, events: Iterable[Event]) -> None:
 
 
 def _settle(connection: Connection, event: ClaimOutcome) -> None:
-    """A reviewed claim waits no more: its case is closed, and what was paid is money that its order has not left.
+    """What people paid on a claim is money that its order has not left; its case, if it has one, is closed.
 
-    A later outcome of the same claim replaces the earlier one. What was approved at once counts as such already.
+    A later outcome of the same claim replaces the earlier one. Of a claim that was approved at once only what goes beyond
+    its amount is new.
     """
-    row = connection.execute(_REVIEWED, (event.claim_id,)).fetchone()
+    row = connection.execute(_DECIDED, (event.claim_id,)).fetchone()
     if row is None:
         return
-    case_id, settled, counted, amount, order_id, once = row
-    paid = event.amount if event.amount is not None else amount
-    now_paid = paid if event.outcome in ("approved", "part") else 0
-    connection.execute("UPDATE review_case SET state = 'closed', settled = %s WHERE case_id = %s", (now_paid, case_id))
-    # What does not come out of the order (the freight of a return) never waited there either.
-    released, told = (counted, now_paid) if settled is None else (0, now_paid - settled)
-    told = told if counted else 0
-    connection.execute(
-        "UPDATE order_account SET waiting = waiting - %s, told = told + %s WHERE order_id = %s", (released, told, order_id)
-    )
-    if once is not None and now_paid:
-        connection.execute(_SPENT, (event.claim_id, once))
+    decision, amount, order_id, items, remedy, once, before = row
+    asked = event.amount if event.amount is not None else amount
+    paid = asked if event.outcome in ("approved", "part") else 0
+    connection.execute(_SETTLED, (event.claim_id, paid))
+    connection.execute("UPDATE review_case SET state = 'closed' WHERE claim_id = %s AND kind = 'review'", (event.claim_id,))
+    if out_of_order(remedy, amount):
+        # What was counted for the claim so far, and what counts from now on: beyond its approval, or all of it.
+        floor = amount if decision == "approve" else 0
+        counted, counts = max(0, (before or 0) - floor), max(0, paid - floor)
+        released = amount if decision == "review" and before is None else 0
+        connection.execute(_PAID_BY_PEOPLE, (released, counts - counted, counts - counted - released, items, order_id))
+    if once is not None and decision == "review":
+        connection.execute("DELETE FROM taken_once WHERE claim_id = %s", (event.claim_id,))
+        if paid:
+            connection.execute(_TAKEN, (event.claim_id, once))
 
 
-_REVIEWED = """
-    SELECT case_id, settled, CASE claim::jsonb ->> 'remedy' WHEN 'freight' THEN 0 ELSE amount END, amount, order_id, once FROM review_case JOIN decision USING (claim_id)
-    WHERE claim_id = %s AND kind = 'review' FOR UPDATE OF review_case
+_DECIDED = """
+    SELECT decision, amount, order_id, jsonb_path_query_array(claim::jsonb, '$.items[*].item_id')::text, claim::jsonb ->> 'remedy',
+      once, (SELECT paid FROM settlement WHERE settlement.claim_id = decision.claim_id)
+    FROM decision WHERE claim_id = %s
 """
-_SPENT = """
-    INSERT INTO paid_once (kind, id, claim_id)
+_SETTLED = """
+    INSERT INTO settlement (claim_id, paid) VALUES (%s, %s) ON CONFLICT (claim_id) DO UPDATE SET paid = EXCLUDED.paid
+"""
+_PAID_BY_PEOPLE = """
+    UPDATE order_account SET waiting = waiting - %s, elsewhere = elsewhere + %s, items = items || (
+      SELECT coalesce(jsonb_object_agg(item, greatest(coalesce((items ->> item)::bigint, 0) + %s, 0)), '{}')
+      FROM (SELECT DISTINCT jsonb_array_elements_text(%s::jsonb) AS item) AS claimed
+    )
+    WHERE order_id = %s
+"""
+_TAKEN = """
+    INSERT INTO taken_once (kind, id, claim_id)
     SELECT one ->> 0, one ->> 1, %s FROM jsonb_array_elements(%s::jsonb) AS one ON CONFLICT DO NOTHING
 """
 _CHARGED_BACK = """
-    INSERT INTO order_account AS known (order_id, told) VALUES (%s, %s)
-    ON CONFLICT (order_id) DO UPDATE SET told = known.told + EXCLUDED.told
+    INSERT INTO order_account AS known (order_id, charged_back) VALUES (%s, %s)
+    ON CONFLICT (order_id) DO UPDATE SET charged_back = known.charged_back + EXCLUDED.charged_back
+"""
+_MOVED = """
+    UPDATE order_account SET shipped = true, delivered = delivered OR %s WHERE order_id = %s
 """
 _ORDER_PAID = """
-    INSERT INTO order_account AS known (order_id, paid, currency, buyer_id, merchant_id, confirmed)
-    VALUES (%s, %s, %s, %s, %s, true)
+    INSERT INTO order_account AS known (order_id, paid, paid_at, currency, buyer_id, merchant_id, confirmed)
+    VALUES (%s, %s, %s, %s, %s, %s, true)
     ON CONFLICT (order_id) DO UPDATE SET
-      paid = EXCLUDED.paid, currency = coalesce(EXCLUDED.currency, known.currency), buyer_id = EXCLUDED.buyer_id,
-      merchant_id = EXCLUDED.merchant_id, confirmed = true
+      paid = EXCLUDED.paid, paid_at = EXCLUDED.paid_at, currency = coalesce(EXCLUDED.currency, known.currency),
+      buyer_id = EXCLUDED.buyer_id, merchant_id = EXCLUDED.merchant_id, confirmed = true
     WHERE NOT known.confirmed
     RETURNING order_id
 """

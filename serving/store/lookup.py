@@ -5,6 +5,7 @@ totals plus what came after the watermark, so that a claim costs the same whatev
 (docs/adr/0002-running-totals.md). A test compares each with the bulk engine, bit for bit.
 """
 
+import json
 import re
 import struct
 from collections.abc import Mapping, Sequence
@@ -58,7 +59,7 @@ class Lookup:
 
     def read(self, row: Sequence[bytes | None]) -> tuple[bool, Past]:
         """What a row in PostgreSQL's binary form says: whether the claim was decided before, and its past."""
-        decided, used, money, currency, buyer, merchant, read, totals = row
+        decided, used, money, currency, buyer, merchant, items, read, totals = row
         assert read is not None
         aggregates: list[int | None] = [None if number == _NONE else number for number in self._read.unpack(read)]
         if totals is not None:
@@ -66,7 +67,7 @@ class Lookup:
             rows = {numbers[start]: numbers[start : start + width] for start in range(0, len(numbers), width)}
             for place, upto, before, measure in self._differences:
                 aggregates[place] = (aggregates[place] or 0) + rows[upto][measure] - rows[before][measure]
-        order = UNKNOWN if money is None else _order(money, currency, buyer, merchant)
+        order = UNKNOWN if money is None else _order(money, items or b"{}", currency, buyer, merchant)
         return decided == _TRUE, Past(aggregates, order, frozenset(used.decode().split()) if used else frozenset())
 
     def _statement(self) -> str:
@@ -79,10 +80,12 @@ class Lookup:
         # One array instead of a column for each number: cheaper to send and to take apart.
         return (
             "SELECT EXISTS (SELECT FROM decision WHERE claim_id = %(claim_id)s), "
-            "(SELECT string_agg(kind, ' ') FROM paid_once WHERE (id = %(order_id)s AND kind = 'order')"
+            "(SELECT string_agg(kind, ' ') FROM taken_once WHERE (id = %(order_id)s AND kind = 'order')"
             " OR (id = %(tracking_number)s AND kind = 'tracking_number')), "
             # Without a row there is no array at all, not one of missing numbers.
-            f"CASE WHEN order_id IS NOT NULL THEN ARRAY[approved, waiting, elsewhere, told, coalesce(paid, {_NONE})] END, currency, buyer_id, merchant_id, "
+            "CASE WHEN order_id IS NOT NULL THEN ARRAY[approved, waiting, elsewhere, charged_back,"
+            f" coalesce(paid, {_NONE}), coalesce(paid_at, {_NONE}), shipped::int, delivered::int] END,"
+            " currency, buyer_id, merchant_id, items::text, "
             f"ARRAY[{', '.join(columns)}], {self._running_totals() if self._probes else 'NULL'} FROM {', '.join(sources)}"
             " LEFT JOIN order_account ON order_id = %(order_id)s"
         )
@@ -141,11 +144,22 @@ class Lookup:
         )
 
 
-def _order(money: bytes, *words: bytes | None) -> OrderAccount:
-    approved, waiting, elsewhere, told, paid = _MONEY.unpack(money)
+def _order(money: bytes, items: bytes, *words: bytes | None) -> OrderAccount:
+    numbers = [None if number == _NONE else number for number in _MONEY.unpack(money)]
     currency, buyer_id, merchant_id = (None if word is None else word.decode() for word in words)
     return OrderAccount(
-        approved, waiting, elsewhere, told, None if paid == _NONE else paid, currency, buyer_id, merchant_id
+        approved=numbers[0] or 0,
+        waiting=numbers[1] or 0,
+        elsewhere=numbers[2] or 0,
+        charged_back=numbers[3] or 0,
+        paid=numbers[4],
+        paid_at=numbers[5],
+        currency=currency,
+        buyer_id=buyer_id,
+        merchant_id=merchant_id,
+        shipped=bool(numbers[6]),
+        delivered=bool(numbers[7]),
+        items=json.loads(items),
     )
 
 
@@ -171,4 +185,4 @@ def _cut(window: int) -> str:
     return f"%(w{window // HOUR})s::bigint"
 
 
-_MONEY = _array(1, 5)
+_MONEY = _array(1, 8)

@@ -137,12 +137,28 @@ def test_freight_that_a_person_paid_is_not_paid_again(api: Api) -> None:
     assert of(again, "freight_insurance")["clause"] == "freight_insurance/single_use"
 
 
+def test_freight_that_waits_for_a_person_is_not_paid_at_once_beside_it(api: Api) -> None:
+    waits = freight(evidence=[])
+    assert api.decide(waits)["decision"] == "review"
+    number = waits["return_parcel"]["tracking_number"]
+    assert of(api.decide(freight(number=number)), "freight_insurance")["clause"] == "freight_insurance/single_use"
+    api.tell(an_outcome(waits["claim_id"], outcome="approved"))
+    assert api.decide(freight(number=number))["decision"] == "review"
+
+
+def test_freight_that_was_refused_may_be_claimed_again_with_what_was_missing(api: Api) -> None:
+    waits = freight(evidence=[])
+    api.decide(waits)
+    api.tell(an_outcome(waits["claim_id"], outcome="withdrawn"))
+    assert api.decide(freight(number=waits["return_parcel"]["tracking_number"]))["decision"] == "approve"
+
+
 def test_many_claims_for_one_parcel_at_once_are_paid_once(server: Server) -> None:
     number = unique("parcel")
     claims = [freight(number=number) for _ in range(24)]
     answers = at_once(lambda n: server.api.decide(claims[n]), 24)
     assert sum(answer["decision"] == "approve" for answer in answers) == 1
-    assert value(server.url, "SELECT count(*) FROM paid_once WHERE id = %s", number.replace("-", "").upper()) == 1
+    assert value(server.url, "SELECT count(*) FROM taken_once WHERE id = %s", number.replace("-", "").upper()) == 1
 
 
 def test_a_cover_that_cannot_be_worked_out_sends_the_claim_to_a_person(

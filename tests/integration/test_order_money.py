@@ -84,8 +84,10 @@ def test_what_the_bank_took_back_is_gone(api: Api) -> None:
 def test_the_price_and_the_parties_of_the_purchase_count_whatever_a_claim_says(api: Api) -> None:
     purchase = a_purchase()
     buyer_id, merchant_id = purchase["buyer"]["buyer_id"], purchase["merchant"]["merchant_id"]
-    order = an_order(order_id=purchase["order"]["order_id"], buyer_id=buyer_id, merchant_id=merchant_id, amount=100, currency="CNY")
-    api.tell(order)
+    paid_at, order_id = purchase["order"]["paid_at"], purchase["order"]["order_id"]
+    api.tell(
+        an_order(order_id=order_id, buyer_id=buyer_id, merchant_id=merchant_id, amount=100, currency="CNY", occurred_at=paid_at)
+    )
     assert failed(api.decide(a_claim(**purchase, amount=101)))[0] == "order_amount"
     assert failed(api.decide(a_claim(**purchase, currency="JPY", amount=1)))[:2] == ["order", "order_amount"]
     other = purchase | {"buyer": a_claim()["buyer"]}
@@ -116,8 +118,9 @@ def test_the_store_keeps_an_order_as_the_pure_account_does(server: Server, seed:
         expected = changes["amount"] <= account.left(known := facts(Claim.model_validate_json(json.dumps(claim)))) and claim["evidence"]
         decision = server.api.decide(claim)
         assert (decision["decision"] == "approve") == bool(expected)
-        account = account.after(known, approved=decision["decision"] == "approve")
-        columns = ("approved", "waiting", "elsewhere", "told", "paid", "currency", "buyer_id", "merchant_id")
+        account = account.after(known, [claim["items"][0]["item_id"]], approved=decision["decision"] == "approve")
+        columns = ("approved", "waiting", "elsewhere", "charged_back", "paid", "paid_at", "currency", "buyer_id", "merchant_id",
+                   "shipped", "delivered", "items")
         stored = rows(server.url, f"SELECT {', '.join(columns)} FROM order_account WHERE order_id = %s", order["order_id"])
         assert stored == [tuple(getattr(account, name) for name in columns)]
 
@@ -165,4 +168,94 @@ def test_batches_that_tell_of_the_same_orders_in_opposite_order_all_get_through(
     batches = [batch(number) for number in range(12)]
     answers = at_once(lambda number: server.api.post("/v1/events", {"events": batches[number]}), 12)
     assert {answer.status for answer in answers} == {200}
-    assert rows(server.url, "SELECT DISTINCT told FROM order_account WHERE order_id = ANY(%s)", orders) == [(12,)]
+    assert rows(server.url, "SELECT DISTINCT charged_back FROM order_account WHERE order_id = ANY(%s)", orders) == [(12,)]
+
+
+def an_event(kind: str, **fields: Any) -> dict[str, Any]:
+    return {"type": kind, "event_id": unique("event"), "occurred_at": stamp(), **fields}
+
+
+def test_one_item_is_paid_once_however_much_of_its_order_is_left(api: Api) -> None:
+    purchase = merged(a_purchase(), {"order": {"paid_amount": 40_000}})
+    bowl = [{"item_id": "bowl", "category": "food.fresh.fruit", "unit_price": 10_000}]
+    assert api.decide(a_claim(**purchase, items=bowl, amount=6_000))["decision"] == "approve"
+    again = api.decide(a_claim(**purchase, items=bowl, amount=4_001))
+    assert failed(again) == ["cover_amount"]
+    assert "4001 asked, 4000 covered" in again["gates"][7]["detail"]
+    other = [{"item_id": "plate", "category": "food.fresh.fruit", "unit_price": 10_000}]
+    assert api.decide(a_claim(**purchase, items=other, amount=10_000))["decision"] == "approve"
+
+
+def test_one_item_is_paid_once_by_claims_at_the_same_moment(server: Server) -> None:
+    purchase = merged(a_purchase(), {"order": {"paid_amount": 90_000}})
+    bowl = [{"item_id": "bowl", "category": "food.fresh.fruit", "unit_price": 10_000}]
+    claims = [a_claim(**purchase, items=bowl, amount=4_000) for _ in range(16)]
+    answers = at_once(lambda number: server.api.decide(claims[number]), 16)
+    assert sum(answer["approved_amount"] for answer in answers) <= 10_000
+
+
+def test_the_largest_amount_counts_for_the_order_not_for_each_claim_on_it(api: Api) -> None:
+    purchase = merged(a_purchase(), {"order": {"paid_amount": 2 * LARGEST}})
+
+    def part(name: str, amount: int) -> dict[str, Any]:
+        return a_claim(**purchase, items=[{"item_id": name, "category": "food.fresh.fruit", "unit_price": amount}], amount=amount)
+
+    assert api.decide(part("one", LARGEST - 1_000))["decision"] == "approve"
+    assert "may be approved at once" in api.decide(part("two", 1_001))["gates"][4]["detail"]
+    assert api.decide(part("three", 1_000))["decision"] == "approve"
+
+
+def test_two_buyers_at_the_same_moment_are_not_both_paid_for_one_new_order(server: Server) -> None:
+    for _turn in range(6):
+        order = a_claim()["order"]
+        claims = [a_claim(order=order, amount=4_000) for _ in range(4)]
+        answers = at_once(lambda number, claims=claims: server.api.decide(claims[number]), 4)  # type: ignore[misc]
+        assert sum(answer["decision"] == "approve" for answer in answers) == 1
+
+
+@pytest.mark.parametrize("kind", ["order_shipped", "order_delivered"])
+def test_a_parcel_that_is_known_to_be_on_its_way_was_not_never_shipped(api: Api, kind: str) -> None:
+    purchase = merged(a_purchase(), {"order": {"shipped_at": None, "delivered_at": None, "promised_by": stamp(days=1)}})
+    claim = a_claim(**purchase, reason="not_shipped", evidence=[])
+    api.tell(an_event(kind, order_id=purchase["order"]["order_id"]))
+    assert failed(api.decide(claim))[0] == "order"
+
+
+def test_what_an_earlier_claim_told_of_the_parcel_counts_for_the_next(api: Api) -> None:
+    purchase = a_purchase()
+    api.decide(a_claim(**purchase, evidence=[], amount=1))
+    forgotten = merged(purchase, {"order": {"shipped_at": None, "delivered_at": None, "promised_by": stamp(days=1)}})
+    assert failed(api.decide(a_claim(**forgotten, reason="not_shipped", amount=1)))[0] == "order"
+
+
+def test_a_promise_before_the_payment_is_a_contradiction(api: Api) -> None:
+    claim = a_claim(reason="not_received", order={"delivered_at": None, "promised_by": "1995-01-01T00:00:00+08:00"})
+    assert "promised_by before paid_at" in api.decide(claim)["gates"][2]["detail"]
+
+
+def test_what_the_bank_took_back_is_gone_beside_what_the_caller_refunded(api: Api) -> None:
+    purchase = merged(a_purchase(), {"order": {"refunded_amount": 4_000}})
+    api.tell(an_event("chargeback", order_id=purchase["order"]["order_id"], amount=4_000))
+    assert "left of the order" in api.decide(a_claim(**purchase, amount=1_901))["gates"][4]["detail"]
+    assert api.decide(a_claim(**purchase, amount=1_900, items=[{"item_id": "x", "category": "food.fresh.fruit"}]))["gates"][4]["passed"] is False
+
+
+def test_what_people_paid_beyond_an_approval_at_once_is_gone_as_well(api: Api) -> None:
+    purchase = a_purchase()
+    approved = a_claim(**purchase, amount=2_000)
+    api.decide(approved)
+    api.tell(an_outcome(approved["claim_id"], outcome="approved", amount=9_000))
+    assert failed(api.decide(a_claim(**purchase, amount=901)))[0] == "order_amount"
+    api.tell(an_outcome(approved["claim_id"], outcome="approved", amount=2_000))
+    assert api.decide(a_claim(**purchase, amount=901, items=[{"item_id": "x", "category": "food.fresh.fruit"}]))["quota"]["limit"] > 2_000
+
+
+def test_of_two_outcomes_in_one_batch_the_later_counts_as_it_does_for_who_reads(api: Api) -> None:
+    purchase = a_purchase()
+    waits = a_claim(**purchase, amount=9_000, evidence=[])
+    api.decide(waits)
+    later = an_outcome(waits["claim_id"], outcome="approved", occurred_at=stamp(hours=1))
+    earlier = an_outcome(waits["claim_id"], outcome="refused", occurred_at=stamp(hours=3))
+    api.tell(later, earlier)
+    assert api.read(waits["claim_id"])["outcome"]["outcome"] == "approved"
+    assert failed(api.decide(a_claim(**purchase, amount=901)))[0] == "order_amount"

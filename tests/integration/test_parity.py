@@ -12,7 +12,7 @@ import pytest
 from ibis import _
 
 from risk.bundle import Bundle, signing_key
-from risk.claim import Claim, facts, parties
+from risk.claim import Claim, facts, item_ids, parties
 from risk.decision import Decider, Past
 from risk.features import Calculator, load_features
 from risk.gates import load_rules
@@ -142,5 +142,5 @@ def test_a_replayed_day_gives_the_features_scores_and_decisions_of_the_bulk_path
         assert not wrong
         assert (online.raw, online.score, online.decision) == (bulk["raw"], bulk["score"], decision)
         seen.add(bulk["cover_status"])
-        orders[claim.order.order_id] = order.after(facts(claim), approved=decision == "approve")
+        orders[claim.order.order_id] = order.after(facts(claim), item_ids(claim), approved=decision == "approve")
     assert {"covered", "unproven", "not_covered"} <= seen

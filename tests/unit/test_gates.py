@@ -84,7 +84,7 @@ def test_a_reason_that_a_time_of_the_parcel_speaks_against_goes_to_a_person(reas
     claim = known(reason=reason, **FULL) | dict.fromkeys(("shipped_at", "delivered_at"))
     assert contradictions(claim, RULES, now_of(claim)) == []
     claim[time] = claim["submitted_at"] - 1
-    assert contradictions(claim, RULES, now_of(claim)) == [f"{reason} with {time}"]
+    assert f"{reason} with {time}" in contradictions(claim, RULES, now_of(claim))
 
 
 def test_a_callers_clock_may_be_a_little_ahead() -> None:
@@ -110,7 +110,7 @@ def test_an_amount_passes_only_within_what_is_left_and_within_the_largest(amount
 @pytest.mark.parametrize("other", ["buyer", "merchant"])
 def test_a_claim_on_somebody_elses_order_goes_to_a_person(other: str) -> None:
     claim = known()
-    order = UNKNOWN.after(claim, approved=True)
+    order = UNKNOWN.after(claim, ["i"], approved=True)
     assert order_gate(claim, order).passed
     theirs = claim | {f"{other}_id": "somebody else"}
     assert order_gate(theirs, order) == Gate("order", passed=False, detail=f"the order is known with another {other}_id")
@@ -118,7 +118,7 @@ def test_a_claim_on_somebody_elses_order_goes_to_a_person(other: str) -> None:
 
 def test_a_claim_in_another_currency_than_its_order_goes_to_a_person() -> None:
     claim = known()
-    assert not order_gate(claim | {"currency": "JPY"}, UNKNOWN.after(claim, approved=True)).passed
+    assert not order_gate(claim | {"currency": "JPY"}, UNKNOWN.after(claim, ["i"], approved=True)).passed
     assert order_gate(claim | {"currency": "JPY"}, OrderAccount(buyer_id=claim["buyer_id"])).passed
 
 
