@@ -52,6 +52,11 @@ def _once(claim: Claim, judgement: Judgement) -> str | None:
     return to_json([[kind, ids[kind]] for kind in kinds if ids[kind] is not None]).decode() if kinds else None
 
 
+def _rules_version(rules: str, judgement: Judgement) -> str:
+    """The version of the gates' own rules, and what exactly the policy said: its version alone may be left as it was."""
+    return rules if judgement.policy is None else f"{rules}, policy {judgement.policy.digest}"
+
+
 @dataclass(frozen=True)
 class ClaimService:
     """Decides claims. Clock, store and bundle are handed in."""
@@ -178,7 +183,7 @@ class ClaimService:
             threshold=decision.threshold,
             model_version=decision.model_version,
             policy_version=policy,
-            rules_version=self.decider.rules.version,
+            rules_version=_rules_version(self.decider.rules.version, judgement),
             guarantee=judgement.best.guarantee if judgement.best else None,
             once=_once(case.claim, judgement),
             bound=decision.bound,

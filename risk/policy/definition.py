@@ -4,6 +4,7 @@ A policy says which guarantee pays for which claim. A guarantee is a list of rul
 Chinese, a source and a grade, and is named by its guarantee and kind (`fresh_spoilage/window`): that is its clause.
 """
 
+import hashlib
 import tomllib
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -258,6 +259,11 @@ class Policy(Part):
     """Goods that the policy knows, by path; what is below them is known with them."""
     triggers: dict[Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_]*$")], Trigger]
     guarantees: dict[Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_]*$")], Guarantee] = Field(min_length=1)
+
+    @cached_property
+    def digest(self) -> str:
+        """Changes with anything that the policy says, also where its version was left as it was."""
+        return hashlib.sha256(self.model_dump_json().encode()).hexdigest()[:12]
 
     def knows(self, category: str | None) -> bool:
         """Whether the goods are any that the policy speaks of."""

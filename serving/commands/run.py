@@ -7,6 +7,7 @@ import signal
 import socket
 
 from risk.errors import InputError, Problem
+from risk.policy.definition import load_policies
 from serving.settings import Settings
 from serving.store.embedded import database_url
 from serving.store.migrate import check_schema
@@ -52,6 +53,9 @@ def serve(settings: Settings, url: str, factory: str) -> None:
     from granian.constants import Interfaces
     from granian.log import LogLevels
 
+    # Read and checked here, once: workers are forks of this process, so that all of them, and those that take a dead
+    # one's place, judge by the same policies whatever happens to the files meanwhile.
+    load_policies()
     shared = settings.data_dir / "metrics"
     shutil.rmtree(shared, ignore_errors=True)
     shared.mkdir(parents=True)

@@ -5,8 +5,10 @@ from typing import Any
 
 import pytest
 
+from risk.gates import load_rules
+from risk.policy.definition import load_policies
 from tests.conftest import Service
-from tests.service import Api, Server, a_claim, an_outcome, at_once, failed, stamp, unique, value
+from tests.service import Api, Server, a_claim, an_outcome, at_once, failed, rows, stamp, unique, value
 
 
 def of(answer: dict[str, Any], guarantee: str) -> dict[str, Any]:
@@ -93,6 +95,14 @@ def test_each_item_is_paid_under_its_own_guarantee(api: Api) -> None:
     answer = api.decide(claim)
     assert answer["decision"] == "approve"
     assert failed(api.decide(claim | {"claim_id": unique("claim"), "amount": 9_001, "order": a_claim()["order"]}))[0] == "cover_amount"
+
+
+def test_what_exactly_the_policy_said_is_frozen_beside_its_version(server: Server) -> None:
+    claim = a_claim()
+    server.api.decide(claim)
+    frozen = "SELECT policy_version, rules_version FROM decision WHERE claim_id = %s"
+    (row,) = rows(server.url, frozen, claim["claim_id"])
+    assert row == ("cn-2026-02", f"{load_rules().version}, policy {load_policies().all[-1].digest}")
 
 
 def test_the_policy_of_the_purchase_is_named(api: Api) -> None:
