@@ -12,7 +12,7 @@ from risk.features import Facts
 from risk.features.definition import TIMES
 from risk.order import OrderAccount, out_of_order
 from risk.policy.cover import Judgement
-from risk.policy.texts import missing_words
+from risk.policy.texts import missing_words, unmet
 from risk.vocabulary import REASONS
 
 CLOCK_SKEW = 5 * 60 * 1_000_000
@@ -150,8 +150,8 @@ def _uncovered(judgement: Judgement) -> str:
     """Why no guarantee covers a claim: what is missing where something is, else the clause that speaks against it."""
     if judgement.needs:
         return f"not proven: missing {missing_words(judgement.needs)['en']}{_doubtful(judgement)}"
-    against = [f"{cover.clause}: {cover.deciding.rule.en}" for cover in judgement.covers if cover.deciding is not None]
-    return ("; ".join(against[:3]) or "no guarantee is about such a claim") + _doubtful(judgement)
+    said = [unmet(cover) for cover in judgement.covers if cover.deciding is not None]
+    return ("; ".join(said[:3]) or "no guarantee is about such a claim") + _doubtful(judgement)
 
 
 def _doubtful(judgement: Judgement) -> str:
