@@ -118,7 +118,7 @@ class Cover(NamedTuple):
     @property
     def pays_money(self) -> bool:
         """Whether it is a right to money of its own: neither a service nor the mere advance on another right."""
-        return self.status == "covered" and bool(self.by_item)
+        return self.status == "covered" and any(self.by_item.values())
 
 
 @dataclass(frozen=True, slots=True)
@@ -296,7 +296,7 @@ def _advance(case: _Case, promise: Promise) -> Cover:
             needs=(),
             margin=None,
             deciding=None,
-            by_item=due if pays else {},
+            by_item=due if pays and any(due.values()) else {},
             findings=(finding,),
         )
     status: Status = "unproven" if finding.holds is None else "not_covered"
@@ -462,15 +462,15 @@ class _Line:
         if self._case.foreign:
             return None, f"paid in {self._request.currency}", ("currency",)
         if rule.of == "freight":
-            known = rule.most is not None or self._request.freight is not None
-            return (True, "the freight", ()) if known else (None, "no freight", ("order/freight_amount",))
+            freight = self._request.freight if rule.most is None else rule.most
+            return (None, "no freight", ("order/freight_amount",)) if freight is None else (freight > 0, "the freight", ())
         value, share = self.goods.value, self.goods.affected_share
         missing = [f"items/{self._place}/unit_price"] if value is None else []
         missing += ["affected_share"] if rule.bands and share is None else []
         if value is None or missing:
             return None, "not known what it is worth" if value is None else "no affected share", tuple(missing)
         self.pays = _part(value, share, rule, self._request.reason) if rule.bands and share is not None else value
-        return True, f"{self.pays} of {value}", ()
+        return self.pays > 0, f"{self.pays} of {value}", ()
 
 
 def _part(value: int, share: float, rule: Amount, reason: str) -> int:
