@@ -113,6 +113,8 @@ class Cover(NamedTuple):
     margin: int | None
     deciding: Finding | None
     by_item: Mapping[str, int]
+    unproven: Mapping[str, tuple[str, ...]]
+    """What is missing for each item that is unproven, beside covered ones too."""
     findings: tuple[Finding, ...] = ()
 
     @property
@@ -135,6 +137,8 @@ class Judgement:
     """Why money may go out before the goods are back, if it may."""
     problems: tuple[str, ...]
     """Facts that contradict each other or that the policy does not know; what rests on them is unproven."""
+    needs: tuple[str, ...] = ()
+    """The least that is missing for the money to go out at once: all of it, and for all goods that a promise could pay."""
 
     def within(self, left: int | None) -> "Judgement":
         """The same where no more than this is left of the order (minor units)."""
@@ -143,20 +147,6 @@ class Judgement:
         covers = tuple(cover._replace(max_amount=_within(cover.max_amount, left)) for cover in self.covers)
         best = next((cover for cover in covers if self.best is not None and cover.guarantee == self.best.guarantee), None)
         return replace(self, covers=covers, best=best, supported=_within(self.supported, left))
-
-    @property
-    def needs(self) -> tuple[str, ...]:
-        """The least that is missing for some guarantee to cover, and where one does, for the money to go out at once."""
-        if self.policy is None:
-            return ()
-        of = self.policy.guarantees
-        unproven = [(of[cover.guarantee], cover.needs) for cover in self.covers if cover.status == "unproven"]
-        if self.best is not None and of[self.best.guarantee].at_once:
-            awaited = [needs for guarantee, needs in unproven if guarantee.amount.of == "advance"]
-            return awaited[0] if awaited and self.trigger is None else ()
-        paying = [(guarantee, needs) for guarantee, needs in unproven if guarantee.pays_money]
-        at_once = [needs for guarantee, needs in paying if guarantee.at_once]
-        return min(at_once or [needs for _, needs in paying], key=len, default=())
 
 
 UNJUDGED = Judgement(None, (), None, 0, None, ("what the guarantees say could not be worked out",))
@@ -184,7 +174,43 @@ def judge_whole(policy: Policy | None, request: Request, *, thorough: bool = Fal
     trigger = case.trigger
     if trigger is None and used and all(_keeps_goods(policy.guarantees[code], paid, request) for code, paid in used.items()):
         trigger = "without_return"
-    return Judgement(policy, covers, best, supported, trigger, case.problems)
+    needs = _needs(case, covers, best, paid=sum(used.values()), trigger=trigger)
+    return Judgement(policy, covers, best, supported, trigger, case.problems, needs)
+
+
+def _needs(case: "_Case", covers: Sequence[Cover], best: Cover | None, *, paid: int, trigger: str | None) -> tuple[str, ...]:
+    """What is missing for single goods where a right already pays at once, else for the right of which least is missing.
+
+    Where the goods have to come back and nothing lets money go out before, what would is missing as well.
+    """
+    of, request = case.policy.guarantees, case.request
+    if case.foreign:
+        return ()  # Nothing that could be handed in makes it a claim of this policy.
+    awaited = [] if trigger else [cover.needs for cover in covers if of[cover.guarantee].amount.of == "advance"]
+    waits = awaited[0] if awaited else ()
+    if best is not None and of[best.guarantee].at_once:
+        return _distinct(*(_of_single_goods(case, covers) if paid < request.amount else ()), waits)
+    rights = [cover for cover in covers if cover.status == "unproven" and of[cover.guarantee].pays_money]
+    if not rights:
+        return ()
+    least = min(rights, key=lambda cover: (not of[cover.guarantee].at_once, len(cover.needs)))
+    guarantee = of[least.guarantee]
+    kept = _keeps_goods(guarantee, least.max_amount, request) or not guarantee.at_once
+    return _distinct(least.needs, () if kept else waits)
+
+
+def _of_single_goods(case: "_Case", covers: Sequence[Cover]) -> Iterator[tuple[str, ...]]:
+    """For each item that no right pays yet: the least that is missing for one that would pay at once."""
+    of, remedy = case.policy.guarantees, case.request.remedy
+    rights = [cover for cover in covers if of[cover.guarantee].at_once and remedy in of[cover.guarantee].remedies]
+    rights = [cover for cover in rights if of[cover.guarantee].amount.of == "items"]
+    paid = {item for cover in rights if cover.status == "covered" for item in cover.by_item}
+    for item in dict.fromkeys(item for cover in rights for item in cover.unproven if item not in paid):
+        yield min((cover.unproven[item] for cover in rights if item in cover.unproven), key=len)
+
+
+def _distinct(*needs: tuple[str, ...]) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(need for some in needs for need in some))
 
 
 def _worth(guarantee: Guarantee, cover: Cover, request: Request) -> tuple[bool, bool, int, bool]:
@@ -277,7 +303,7 @@ def _advance(case: _Case, promise: Promise) -> Cover:
     code, request, rule, clause = promise.code, case.request, promise.guarantee.amount, promise.amount
     awaited = [trigger for trigger in case.policy.triggers.values() if case.open_to(trigger)]
     if case.foreign:
-        finding = Finding(clause, rule, None, f"paid in {request.currency}", ("currency",))
+        finding = Finding(clause, rule, None, f"the policy is about {case.policy.currency}")
     elif case.trigger is not None:
         finding = Finding(f"{code}/{case.trigger}", case.policy.triggers[case.trigger], True, case.trigger)
     elif awaited:
@@ -297,10 +323,11 @@ def _advance(case: _Case, promise: Promise) -> Cover:
             margin=None,
             deciding=None,
             by_item=due if pays and any(due.values()) else {},
+            unproven={},
             findings=(finding,),
         )
     status: Status = "unproven" if finding.holds is None else "not_covered"
-    return Cover(code, status, finding.clause, 0, finding.needs, None, finding, {}, (finding,))
+    return Cover(code, status, finding.clause, 0, finding.needs, None, finding, {}, {}, (finding,))
 
 
 def _worth_of(request: Request) -> dict[str, int]:
@@ -328,8 +355,18 @@ def _right(case: _Case, promise: Promise, reached: Sequence[int]) -> Cover:
         margin=max((line.margin for line in chosen if line.margin is not None), default=None),
         deciding=principal.deciding,
         by_item=by_item,
+        unproven=_unproven(judged),
         findings=tuple(finding for line in judged for finding in line.findings),
     )
+
+
+def _unproven(lines: Sequence["_Line"]) -> dict[str, tuple[str, ...]]:
+    """What is missing, by item; two lines of one item are one item."""
+    missing: dict[str, tuple[str, ...]] = {}
+    for line in lines:
+        if line.status == "unproven":
+            missing[line.goods.item_id] = _distinct(missing.get(line.goods.item_id, ()), line.needs)
+    return missing
 
 
 def _shares(lines: Sequence["_Line"], amount: Amount, freight: int | None) -> dict[str, int]:
@@ -460,7 +497,7 @@ class _Line:
         if rule.of == "nothing":
             return True, "a service", ()
         if self._case.foreign:
-            return None, f"paid in {self._request.currency}", ("currency",)
+            return None, f"the policy is about {self._case.policy.currency}", ()
         if rule.of == "freight":
             freight = self._request.freight if rule.most is None else rule.most
             return (None, "no freight", ("order/freight_amount",)) if freight is None else (freight > 0, "the freight", ())

@@ -12,6 +12,7 @@ _MISSING: Mapping[str, tuple[str, str]] = {
     "evidence/parcel_scan": ("a carrier's scan of the parcel", "包裹揽收记录"),
     "evidence/chat": ("the conversation with the shop", "与商家的聊天记录"),
     "affected_share": ("the share that is affected", "坏损比例"),
+    "order/freight_amount": ("the freight that was paid", "已付运费金额"),
     "order/promised_by": ("the promised time", "承诺时间"),
     "order/paid_at": ("the time of payment", "付款时间"),
     "order/shipped_at": ("the time of shipping", "发货时间"),
@@ -41,13 +42,18 @@ def sentences(policy: Policy, cover: Cover) -> dict[str, str]:
     if cover.status == "not_covered" and cover.deciding is not None:
         return _refusal(guarantee, cover.deciding.rule)
     if cover.status == "unproven" and cover.deciding is not None:
-        missing, rule = missing_words(cover.needs), cover.deciding.rule
-        return {
-            "en": f"Not proven yet for “{guarantee.en}”. {rule.en} Missing: {missing['en']}.",
-            "zh": f"“{guarantee.zh}”尚待证明。{rule.zh}缺少：{missing['zh']}。",
-        }
+        return _open(guarantee, cover.deciding.rule, missing_words(cover.needs))
     promise = cover.findings[0].rule if guarantee.amount.of == "advance" and cover.findings else guarantee.promise
     return {"en": f"{guarantee.en}: {promise.en}", "zh": f"{guarantee.zh}：{promise.zh}"}
+
+
+def _open(guarantee: Guarantee, rule: Rule, missing: Mapping[str, str]) -> dict[str, str]:
+    """What would have to be handed in; nothing would where the claim is in a currency that the policy is not about."""
+    english, chinese = (f" Missing: {missing['en']}.", f"缺少：{missing['zh']}。") if missing["en"] else (" A person looks.", "由人工查看。")
+    return {
+        "en": f"Not proven yet for “{guarantee.en}”. {rule.en}{english}",
+        "zh": f"“{guarantee.zh}”尚待证明。{rule.zh}{chinese}",
+    }
 
 
 def _refusal(guarantee: Guarantee, rule: Rule) -> dict[str, str]:
