@@ -37,6 +37,8 @@ _COURSES = (
 )
 _ORDERED = tuple(dict.fromkeys(pair for course in _COURSES for pair in combinations(course, 2)))
 """Moments of which the second cannot come before the first."""
+_HOURS = 72
+"""From as many on a length is said in days."""
 FREIGHT = "freight"
 """What `by_item` calls the freight of the order, and of a return; an item's id that reads the same shares its entry."""
 PLACES = {
@@ -477,8 +479,7 @@ class _Line:
         zone = self._request.time_zone or self._case.policy.time_zone
         end = end_of_hours(start, rule.hours or 0) if rule.days is None else end_of_days(start, rule.days, zone)
         self.margin = end - self._request.submitted_at
-        hours = self.margin / HOUR
-        return self.margin >= 0, f"{hours:.1f} h left" if hours >= 0 else f"over since {-hours:.1f} h", ()
+        return self.margin >= 0, f"{_length(self.margin)} left" if self.margin >= 0 else f"over since {_length(-self.margin)}", ()
 
     def evidence(self, rule: Evidence) -> _Answer:
         for kind in rule.any:
@@ -530,6 +531,16 @@ def _any_of(places: Iterable[str]) -> tuple[str, ...]:
     """One entry, or none: any of these places will do."""
     one = "|".join(places)
     return (one,) if one else ()
+
+
+def _length(microseconds: int) -> str:
+    """A length of time as people say it: from 72 hours on in days.
+
+    >>> _length(71 * HOUR), _length(84 * HOUR)
+    ('71.0 h', '3.5 days')
+    """
+    hours = microseconds / HOUR
+    return f"{hours:.1f} h" if hours < _HOURS else f"{hours / 24:.1f} days"
 
 
 def _word(flag: bool | None) -> str:

@@ -1,6 +1,7 @@
 """`python -m risk.policy`: what it prints on real claims, what it refuses, and the page that it writes."""
 
 import json
+import os
 import re
 import subprocess
 import sys
@@ -114,6 +115,14 @@ def test_the_module_runs_as_a_program() -> None:
     done = subprocess.run([sys.executable, "-m", "risk.policy", "check", "nowhere.toml"], cwd=ROOT, capture_output=True, text=True, check=False)
     assert (done.returncode, done.stdout) == (1, "")
     assert done.stderr == "error: nowhere.toml: cannot be read: no such file or directory\n"
+
+
+def test_output_that_nobody_reads_any_more_ends_the_command_quietly() -> None:
+    read, write = os.pipe()
+    os.close(read)
+    done = subprocess.run([sys.executable, "-m", "risk.policy", "table"], cwd=ROOT, stdout=write, stderr=subprocess.PIPE, text=True, check=False)
+    os.close(write)
+    assert (done.returncode, done.stderr) == (141, "")
 
 
 # --- check ------------------------------------------------------------------------------------------------------------
