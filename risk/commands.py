@@ -5,6 +5,8 @@ Results go to standard output, progress and problems to standard error; the exit
 
 import argparse
 import importlib
+import os
+import select
 import sys
 from collections.abc import Mapping, Sequence
 
@@ -30,10 +32,24 @@ def run_command(program: str, description: str, commands: Commands, argv: Sequen
     args = parser.parse_args(arguments)
     try:
         args.run(args)
+        sys.stdout.flush()
     except RiskError as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
         return 130
+    except BrokenPipeError:
+        if not _nobody_reads():
+            raise
+        # What is still to be written at the end of the program goes nowhere.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 141
     return 0
+
+
+def _nobody_reads() -> bool:
+    """Whether whoever read the output has gone, as `head` does when it has seen enough."""
+    poll = select.poll()
+    poll.register(sys.stdout.fileno(), 0)
+    return any(event & select.POLLERR for _, event in poll.poll(0))

@@ -11,9 +11,9 @@ from risk.errors import Problem, SettingError
 from risk.features import Facts
 from risk.features.definition import TIMES
 from risk.order import OrderAccount, out_of_order
-from risk.policy.cover import Judgement
-from risk.policy.definition import MOMENTS
-from risk.policy.texts import missing_words
+from risk.policy.cover import Cover, Judgement
+from risk.policy.definition import MOMENTS, Guarantee, Policy
+from risk.policy.texts import missing_words, unmet
 from risk.vocabulary import REASONS
 
 CLOCK_SKEW = 5 * 60 * 1_000_000
@@ -148,22 +148,48 @@ def cover_gates(facts: Facts, judgement: Judgement) -> tuple[Gate, ...]:
     guarantee = policy.guarantees[best.guarantee]
     remedies = " or ".join(guarantee.remedies)
     amount, supported, at_once = facts["amount"], judgement.supported, guarantee.at_once and judgement.trigger is not None
-    waits = "the goods are not on their way back" if guarantee.at_once else f"{best.guarantee} is paid after a person has looked"
-    sooner = f"; sooner with {missing_words(judgement.needs)['en']}" if judgement.needs else ""
     return (
         Gate("cover", True, f"covered by {best.guarantee}{_doubtful(judgement)}"),
         Gate("remedy", facts["remedy"] in guarantee.remedies, f"{facts['remedy']} asked, {best.guarantee} gives {remedies}"),
         Gate("cover_amount", amount <= supported, f"{amount} asked, {supported} covered"),
-        Gate("express", at_once, f"may be paid at once: {judgement.trigger}" if at_once else waits + sooner),
+        Gate("express", at_once, f"may be paid at once: {judgement.trigger}" if at_once else _waits(facts["remedy"], judgement, policy)),
     )
+
+
+def _waits(remedy: str, judgement: Judgement, policy: Policy) -> str:
+    """Why nothing that covers the claim may be paid at once, and what would change that."""
+    best, of = judgement.best, policy.guarantees
+    sooner = f"; sooner with {missing_words(judgement.needs)['en']}" if judgement.needs else ""
+    if best is not None and not of[best.guarantee].at_once:
+        return f"{best.guarantee} is paid after a person has looked{sooner}"
+    paying = [cover for cover in judgement.covers if cover.pays_money and of[cover.guarantee].at_once]
+    paying = [cover for cover in paying if remedy == "refund_only" and remedy in of[cover.guarantee].remedies]
+    kept = [_kept(cover.guarantee, of[cover.guarantee]) for cover in paying if _comes_back(cover, of[cover.guarantee])]
+    return (kept[0] if kept else "the goods are not on their way back") + sooner
+
+
+def _comes_back(cover: Cover, guarantee: Guarantee) -> bool:
+    """Whether a guarantee pays more than what it lets the buyer keep."""
+    most = guarantee.keeps_goods_up_to
+    return most is None or sum(cover.by_item.values()) > most
+
+
+def _kept(code: str, guarantee: Guarantee) -> str:
+    """How far a guarantee lets the buyer keep the goods, and what it pays without that."""
+    most = guarantee.keeps_goods_up_to
+    allows = "never allows that" if most is None else f"allows that up to {most}"
+    instead = "; return_and_refund is paid once the return is on its way" if "return_and_refund" in guarantee.remedies else ""
+    return f"refund_only keeps the goods: {code} {allows}{instead}"
 
 
 def _uncovered(judgement: Judgement) -> str:
     """Why no guarantee covers a claim: what is missing where something is, else the clause that speaks against it."""
+    if judgement.policy is None:
+        return ", ".join(judgement.problems)
     if judgement.needs:
         return f"not proven: missing {missing_words(judgement.needs)['en']}{_doubtful(judgement)}"
-    against = [f"{cover.clause}: {cover.deciding.rule.en}" for cover in judgement.covers if cover.deciding is not None]
-    return ("; ".join(against[:3]) or "no guarantee is about such a claim") + _doubtful(judgement)
+    said = [unmet(cover) for cover in judgement.covers if cover.deciding is not None]
+    return ("; ".join(said[:3]) or "no guarantee is about such a claim") + _doubtful(judgement)
 
 
 def _doubtful(judgement: Judgement) -> str:

@@ -27,11 +27,13 @@ class Sentence(Part):
 
 
 class CoverAnswer(Part):
-    guarantee: str
-    status: Literal["covered", "not_covered", "unproven"]
+    guarantee: str = Field(description="Its code, as the policy has it.")
+    status: Literal["covered", "not_covered", "unproven"] = Field(
+        description="`unproven` where a fact or a proof is missing that would decide it: `needs` says which."
+    )
     clause: str = Field(description="The rule that decided: guarantee and kind, as the policy has them.")
     detail: str = Field(description="The clause and the fact that it was judged by, for a reviewer.")
-    max_amount: int
+    max_amount: int = Field(description="The most that it pays for the claim, in minor units, within what is left of the order.")
     needs: list[str] = Field(description="What is missing, as places in the claim; alternatives joined by `|`.")
     text: Sentence = Field(description="For the buyer.")
 
@@ -58,15 +60,15 @@ class ReasonAnswer(Part):
 
 
 class GateAnswer(Part):
-    gate: str
-    passed: bool
-    detail: str
+    gate: str = Field(description="One check between the claim and its decision; they stand in a fixed order.")
+    passed: bool = Field(description="A gate that did not let the claim pass sends it to a person; none of them denies.")
+    detail: str = Field(description="What the gate saw, for a reviewer.")
 
 
 class QuotaAnswer(Part):
-    limit: int
-    used: int
-    reserved: int
+    limit: int = Field(description="The most that this service may approve for the order, in minor units.")
+    used: int = Field(description="What it approved for the order before this claim.")
+    reserved: int = Field(description="What this decision adds; 0 where nothing is approved or the money is not out of the order.")
 
 
 class AuditAnswer(Part):
@@ -82,7 +84,7 @@ class DecisionAnswer(Part):
     decided_at: Moment
     guarantee: str | None = Field(description="Of those that cover the claim the one that is best for the buyer.")
     cover: list[CoverAnswer]
-    needs: list[str] = Field(description="The least that is missing for money at once; alternatives joined by `|`.")
+    needs: list[str] = Field(description="All that is missing for money at once, of the right that lacks least; alternatives joined by `|`.")
     risk: RiskAnswer
     reasons: list[ReasonAnswer]
     gates: list[GateAnswer]

@@ -37,6 +37,8 @@ _COURSES = (
 )
 _ORDERED = tuple(dict.fromkeys(pair for course in _COURSES for pair in combinations(course, 2)))
 """Moments of which the second cannot come before the first."""
+_HOURS = 72
+"""From as many on a length is said in days."""
 FREIGHT = "freight"
 """What `by_item` calls the freight of the order, and of a return; an item's id that reads the same shares its entry."""
 PLACES = {
@@ -113,12 +115,14 @@ class Cover(NamedTuple):
     margin: int | None
     deciding: Finding | None
     by_item: Mapping[str, int]
+    unproven: Mapping[str, tuple[str, ...]]
+    """What is missing for each item that is unproven, beside covered ones too."""
     findings: tuple[Finding, ...] = ()
 
     @property
     def pays_money(self) -> bool:
         """Whether it is a right to money of its own: neither a service nor the mere advance on another right."""
-        return self.status == "covered" and bool(self.by_item)
+        return self.status == "covered" and any(self.by_item.values())
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,6 +139,8 @@ class Judgement:
     """Why money may go out before the goods are back, if it may."""
     problems: tuple[str, ...]
     """Facts that contradict each other or that the policy does not know; what rests on them is unproven."""
+    needs: tuple[str, ...] = ()
+    """The least that is missing for the money to go out at once: all of it, and for all goods that a promise could pay."""
 
     def within(self, left: int | None, asked: int = 0) -> "Judgement":
         """The same where no more than this is left of the order, and so much was asked for these goods before (minor units)."""
@@ -143,20 +149,6 @@ class Judgement:
         covers = tuple(cover._replace(max_amount=_within(cover.max_amount, left)) for cover in self.covers)
         best = next((cover for cover in covers if self.best is not None and cover.guarantee == self.best.guarantee), None)
         return replace(self, covers=covers, best=best, supported=_within(self.supported - asked, left))
-
-    @property
-    def needs(self) -> tuple[str, ...]:
-        """The least that is missing for some guarantee to cover, and where one does, for the money to go out at once."""
-        if self.policy is None:
-            return ()
-        of = self.policy.guarantees
-        unproven = [(of[cover.guarantee], cover.needs) for cover in self.covers if cover.status == "unproven"]
-        if self.best is not None and of[self.best.guarantee].at_once:
-            awaited = [needs for guarantee, needs in unproven if guarantee.amount.of == "advance"]
-            return awaited[0] if awaited and self.trigger is None else ()
-        paying = [(guarantee, needs) for guarantee, needs in unproven if guarantee.pays_money]
-        at_once = [needs for guarantee, needs in paying if guarantee.at_once]
-        return min(at_once or [needs for _, needs in paying], key=len, default=())
 
 
 UNJUDGED = Judgement(None, (), None, 0, None, ("what the guarantees say could not be worked out",))
@@ -184,7 +176,43 @@ def judge_whole(policy: Policy | None, request: Request, *, thorough: bool = Fal
     trigger = case.trigger
     if trigger is None and used and all(_keeps_goods(policy.guarantees[code], paid, request) for code, paid in used.items()):
         trigger = "without_return"
-    return Judgement(policy, covers, best, supported, trigger, case.problems)
+    needs = _needs(case, covers, best, paid=sum(used.values()), trigger=trigger)
+    return Judgement(policy, covers, best, supported, trigger, case.problems, needs)
+
+
+def _needs(case: "_Case", covers: Sequence[Cover], best: Cover | None, *, paid: int, trigger: str | None) -> tuple[str, ...]:
+    """What is missing for single goods where a right already pays at once, else for the right of which least is missing.
+
+    Where the goods have to come back and nothing lets money go out before, what would is missing as well.
+    """
+    of, request = case.policy.guarantees, case.request
+    if case.foreign:
+        return ()  # Nothing that could be handed in makes it a claim of this policy.
+    awaited = [] if trigger else [cover.needs for cover in covers if of[cover.guarantee].amount.of == "advance"]
+    waits = awaited[0] if awaited else ()
+    if best is not None and of[best.guarantee].at_once:
+        return _distinct(*(_of_single_goods(case, covers) if paid < request.amount else ()), waits)
+    rights = [cover for cover in covers if cover.status == "unproven" and of[cover.guarantee].pays_money]
+    if not rights:
+        return ()
+    least = min(rights, key=lambda cover: (not of[cover.guarantee].at_once, len(cover.needs)))
+    guarantee = of[least.guarantee]
+    kept = _keeps_goods(guarantee, least.max_amount, request) or not guarantee.at_once
+    return _distinct(least.needs, () if kept else waits)
+
+
+def _of_single_goods(case: "_Case", covers: Sequence[Cover]) -> Iterator[tuple[str, ...]]:
+    """For each item that no right pays yet: the least that is missing for one that would pay at once."""
+    of, remedy = case.policy.guarantees, case.request.remedy
+    rights = [cover for cover in covers if of[cover.guarantee].at_once and remedy in of[cover.guarantee].remedies]
+    rights = [cover for cover in rights if of[cover.guarantee].amount.of == "items"]
+    paid = {item for cover in rights if cover.status == "covered" for item in cover.by_item}
+    for item in dict.fromkeys(item for cover in rights for item in cover.unproven if item not in paid):
+        yield min((cover.unproven[item] for cover in rights if item in cover.unproven), key=len)
+
+
+def _distinct(*needs: tuple[str, ...]) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(need for some in needs for need in some))
 
 
 def _worth(guarantee: Guarantee, cover: Cover, request: Request) -> tuple[bool, bool, int, bool]:
@@ -277,7 +305,7 @@ def _advance(case: _Case, promise: Promise) -> Cover:
     code, request, rule, clause = promise.code, case.request, promise.guarantee.amount, promise.amount
     awaited = [trigger for trigger in case.policy.triggers.values() if case.open_to(trigger)]
     if case.foreign:
-        finding = Finding(clause, rule, None, f"paid in {request.currency}", ("currency",))
+        finding = Finding(clause, rule, None, f"the policy is about {case.policy.currency}")
     elif case.trigger is not None:
         finding = Finding(f"{code}/{case.trigger}", case.policy.triggers[case.trigger], True, case.trigger)
     elif awaited:
@@ -296,11 +324,12 @@ def _advance(case: _Case, promise: Promise) -> Cover:
             needs=(),
             margin=None,
             deciding=None,
-            by_item=due if pays else {},
+            by_item=due if pays and any(due.values()) else {},
+            unproven={},
             findings=(finding,),
         )
     status: Status = "unproven" if finding.holds is None else "not_covered"
-    return Cover(code, status, finding.clause, 0, finding.needs, None, finding, {}, (finding,))
+    return Cover(code, status, finding.clause, 0, finding.needs, None, finding, {}, {}, (finding,))
 
 
 def _worth_of(request: Request) -> dict[str, int]:
@@ -328,8 +357,18 @@ def _right(case: _Case, promise: Promise, reached: Sequence[int]) -> Cover:
         margin=max((line.margin for line in chosen if line.margin is not None), default=None),
         deciding=principal.deciding,
         by_item=by_item,
+        unproven=_unproven(judged),
         findings=tuple(finding for line in judged for finding in line.findings),
     )
+
+
+def _unproven(lines: Sequence["_Line"]) -> dict[str, tuple[str, ...]]:
+    """What is missing, by item; two lines of one item are one item."""
+    missing: dict[str, tuple[str, ...]] = {}
+    for line in lines:
+        if line.status == "unproven":
+            missing[line.goods.item_id] = _distinct(missing.get(line.goods.item_id, ()), line.needs)
+    return missing
 
 
 def _shares(lines: Sequence["_Line"], amount: Amount, freight: int | None) -> dict[str, int]:
@@ -440,8 +479,7 @@ class _Line:
         zone = self._request.time_zone or self._case.policy.time_zone
         end = end_of_hours(start, rule.hours or 0) if rule.days is None else end_of_days(start, rule.days, zone)
         self.margin = end - self._request.submitted_at
-        hours = self.margin / HOUR
-        return self.margin >= 0, f"{hours:.1f} h left" if hours >= 0 else f"over since {-hours:.1f} h", ()
+        return self.margin >= 0, f"{_length(self.margin)} left" if self.margin >= 0 else f"over since {_length(-self.margin)}", ()
 
     def evidence(self, rule: Evidence) -> _Answer:
         for kind in rule.any:
@@ -460,17 +498,17 @@ class _Line:
         if rule.of == "nothing":
             return True, "a service", ()
         if self._case.foreign:
-            return None, f"paid in {self._request.currency}", ("currency",)
+            return None, f"the policy is about {self._case.policy.currency}", ()
         if rule.of == "freight":
-            known = rule.most is not None or self._request.freight is not None
-            return (True, "the freight", ()) if known else (None, "no freight", ("order/freight_amount",))
+            freight = self._request.freight if rule.most is None else rule.most
+            return (None, "no freight", ("order/freight_amount",)) if freight is None else (freight > 0, "the freight", ())
         value, share = self.goods.value, self.goods.affected_share
         missing = [f"items/{self._place}/unit_price"] if value is None else []
         missing += ["affected_share"] if rule.bands and share is None else []
         if value is None or missing:
             return None, "not known what it is worth" if value is None else "no affected share", tuple(missing)
         self.pays = _part(value, share, rule, self._request.reason) if rule.bands and share is not None else value
-        return True, f"{self.pays} of {value}", ()
+        return self.pays > 0, f"{self.pays} of {value}", ()
 
 
 def _part(value: int, share: float, rule: Amount, reason: str) -> int:
@@ -493,6 +531,16 @@ def _any_of(places: Iterable[str]) -> tuple[str, ...]:
     """One entry, or none: any of these places will do."""
     one = "|".join(places)
     return (one,) if one else ()
+
+
+def _length(microseconds: int) -> str:
+    """A length of time as people say it: from 72 hours on in days.
+
+    >>> _length(71 * HOUR), _length(84 * HOUR)
+    ('71.0 h', '3.5 days')
+    """
+    hours = microseconds / HOUR
+    return f"{hours:.1f} h" if hours < _HOURS else f"{hours / 24:.1f} days"
 
 
 def _word(flag: bool | None) -> str:

@@ -346,6 +346,9 @@ def _inconsistent(policy: Policy) -> Iterator[tuple[Place, str]]:
         ZoneInfo(policy.time_zone)
     except (ZoneInfoNotFoundError, ValueError, OSError):
         yield ("time_zone",), f"time_zone: {policy.time_zone!r} is no time zone"
+    for name, trigger in policy.triggers.items():
+        if not (trigger.any or trigger.none):
+            yield ("triggers", name), f"{name}: asks for nothing, so that money would always go out before the goods are back"
     for code, guarantee in policy.guarantees.items():
         yield from ((("guarantees", code, *place), f"{code}: {said}") for place, said in _loose(policy, guarantee))
 

@@ -35,13 +35,15 @@ S: second-hand. A: an assumption of ours.
 ## How to change a policy
 
 What changes for purchases from some day on is a new policy: copy the file, give the copy a new `version` and `valid_from`,
-and end the earlier one with `valid_until` at the same moment. A mistake is mended where it stands. Then
+and end the earlier one with `valid_until` at the same moment. A mistake is mended where it stands. Change the value and both
+sentences: buyers read the sentences, and `check` warns where they do not say the number. Then
 
     python -m risk.policy check risk/policy/*.toml                         # everything that is wrong, with its line
     python -m risk.policy explain risk/policy/NEW.toml --claim claim.json  # what it says of one claim, rule by rule
     python -m risk.policy table > docs/guarantees.md                       # this page anew; a test compares it
 
-`claim.json` is a body of `POST /v1/claims`; `--lang zh` tells it in Chinese.
+`claim.json` is a body of `POST /v1/claims`; `--lang zh` tells it in Chinese. Then restart: a running service keeps the policies
+that it started with. The score's features of cover change with the policy, so evaluate the model again.
 """,
     "zh": """\
 # 保障说明
@@ -64,17 +66,19 @@ and end the earlier one with `valid_until` at the same moment. A mistake is mend
 ## 如何修改政策
 
 自某日起对新订单生效的变更是一份新政策：请复制文件，填写新的 `version` 和 `valid_from`，并将旧政策的 `valid_until` 设为
-同一时刻。错误则就地更正。然后
+同一时刻。错误则就地更正。请同时修改数值和中英文两句说明：买家看到的是说明，其中未写明该数值时 `check` 会提示。然后
 
     python -m risk.policy check risk/policy/*.toml
     python -m risk.policy explain risk/policy/NEW.toml --claim claim.json --lang zh
     python -m risk.policy table > docs/guarantees.md
+
+最后重启服务：运行中的服务沿用启动时的政策。评分中的保障特征随政策变化，因此请重新评估模型。
 """,
 }
 _SAID: Mapping[str, tuple[str, str]] = {
     "policy": ("For purchases {}, on the clocks of {}. Jurisdiction {}, amounts in {}.", "适用于{}的订单，时区 {}。适用地区 {}，币种 {}。"),
     "overview": ("Overview", "概览"), "triggers": ("Triggers", "触发事件"), "categories": ("Categories", "商品类目"),
-    "overview columns": ("guarantee | promise | reasons | goods | who pays | goods kept", "保障 | 承诺 | 理由 | 商品 | 赔付方 | 无需退货"),
+    "overview columns": ("guarantee | promise | reasons | goods | who pays | goods kept if worth", "保障 | 承诺 | 理由 | 商品 | 赔付方 | 价值在此以内无需退货"),
     "rule columns": ("clause | asks for | exactly | source | grade", "条款 | 要求 | 具体数值 | 来源 | 等级"),
     "trigger columns": ("trigger | happens when | exactly | source | grade", "触发事件 | 情形 | 具体数值 | 来源 | 等级"),
     "category columns": ("category | English | Chinese", "类目 | 英文 | 中文"),

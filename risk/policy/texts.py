@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 
 from risk.policy.cover import Cover
-from risk.policy.definition import Guarantee, Policy
+from risk.policy.definition import Exclusion, Guarantee, Policy, Rule
 
 _MISSING: Mapping[str, tuple[str, str]] = {
     "evidence/photo": ("a photo", "照片"),
@@ -12,6 +12,7 @@ _MISSING: Mapping[str, tuple[str, str]] = {
     "evidence/parcel_scan": ("a carrier's scan of the parcel", "包裹揽收记录"),
     "evidence/chat": ("the conversation with the shop", "与商家的聊天记录"),
     "affected_share": ("the share that is affected", "坏损比例"),
+    "order/freight_amount": ("the freight that was paid", "已付运费金额"),
     "order/promised_by": ("the promised time", "承诺时间"),
     "order/paid_at": ("the time of payment", "付款时间"),
     "order/shipped_at": ("the time of shipping", "发货时间"),
@@ -38,17 +39,37 @@ def name(code: str, guarantee: Guarantee | None) -> Mapping[str, str]:
 def sentences(policy: Policy, cover: Cover) -> dict[str, str]:
     """One sentence that a buyer can read, in each language."""
     guarantee = policy.guarantees[cover.guarantee]
-    if cover.status == "covered" or cover.deciding is None:
-        promise = guarantee.promise if guarantee.amount.of != "advance" or cover.deciding is None else cover.deciding.rule
-        return {"en": f"{guarantee.en}: {promise.en}", "zh": f"{guarantee.zh}：{promise.zh}"}
-    rule = cover.deciding.rule
-    if cover.status == "not_covered":
-        return {"en": f"Not covered by “{guarantee.en}”. {rule.en}", "zh": f"不在“{guarantee.zh}”范围内。{rule.zh}"}
-    missing = missing_words(cover.needs)
+    if cover.status == "not_covered" and cover.deciding is not None:
+        return _refusal(guarantee, cover.deciding.rule)
+    if cover.status == "unproven" and cover.deciding is not None:
+        return _open(guarantee, cover.deciding.rule, missing_words(cover.needs))
+    promise = cover.findings[0].rule if guarantee.amount.of == "advance" and cover.findings else guarantee.promise
+    return {"en": f"{guarantee.en}: {promise.en}", "zh": f"{guarantee.zh}：{promise.zh}"}
+
+
+def _open(guarantee: Guarantee, rule: Rule, missing: Mapping[str, str]) -> dict[str, str]:
+    """What would have to be handed in; nothing would where the claim is in a currency that the policy is not about."""
+    english, chinese = (f" Missing: {missing['en']}.", f"缺少：{missing['zh']}。") if missing["en"] else (" A person looks.", "由人工查看。")
     return {
-        "en": f"Not proven yet for “{guarantee.en}”. {rule.en} Missing: {missing['en']}.",
-        "zh": f"“{guarantee.zh}”尚待证明。{rule.zh}缺少：{missing['zh']}。",
+        "en": f"Not proven yet for “{guarantee.en}”. {rule.en}{english}",
+        "zh": f"“{guarantee.zh}”尚待证明。{rule.zh}{chinese}",
     }
+
+
+def _refusal(guarantee: Guarantee, rule: Rule) -> dict[str, str]:
+    """The sentence of an exclusion says what speaks against the claim; that of any other rule, what it would have taken."""
+    if isinstance(rule, Exclusion):
+        return {"en": f"Not covered by “{guarantee.en}”. {rule.en}", "zh": f"不在“{guarantee.zh}”范围内。{rule.zh}"}
+    return {"en": f"Not covered by “{guarantee.en}”, which asks for this: {rule.en}", "zh": f"不符合“{guarantee.zh}”的要求：{rule.zh}"}
+
+
+def unmet(cover: Cover) -> str:
+    """For a reviewer: the clause that a claim does not meet, and the fact that it was judged by."""
+    if cover.deciding is None:
+        return cover.clause
+    rule, fact = cover.deciding.rule, cover.deciding.fact
+    asks = "" if isinstance(rule, Exclusion) else "asks for this: "
+    return f"{cover.clause}: {asks}{rule.en} ({fact})"
 
 
 def missing_words(needs: Sequence[str]) -> dict[str, str]:

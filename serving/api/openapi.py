@@ -9,12 +9,19 @@ from pydantic.json_schema import models_json_schema
 from risk import __version__
 from risk.claim import Claim
 from serving.answer import BatchAnswer, CaseList, DecisionAnswer, EventsAnswer, FrozenDecision, ProblemAnswer
+from serving.api import examples
 from serving.api.routes import ClaimBatch
 from serving.events import EventBatch
 
 _REFUSALS = {401: "No known key.", 403: "The key lacks the scope."}
 _BODY = {400: "The body is not what this call takes; every error is named.", 413: "The body is too large.",
          415: "The body is not JSON."}  # fmt: skip
+_OF_A_CLAIM = {
+    "reason": "Why the buyer wants money back: it decides which guarantees are about the claim.",
+    "remedy": "What the buyer asks for: the money while keeping the goods, the money for the goods returned, the goods again, or "
+    "the freight of a return.",
+    "return_method": "How the goods go back, where they do.",
+}
 _AWAY = {503: "No decision could be written down; try again after `Retry-After` seconds."}
 
 
@@ -27,6 +34,8 @@ def description() -> dict[str, Any]:
         [*((model, "validation") for model in models), *((model, "serialization") for model in answers)],
         ref_template="#/components/schemas/{model}",
     )[1]["$defs"]
+    for name, said in _OF_A_CLAIM.items():
+        schemas["Claim"]["properties"][name]["description"] = said
     return {
         "openapi": "3.1.0",
         "info": {
@@ -102,13 +111,14 @@ def _call(
         "description": f"Needs a key with the scope `{scope}`.",
         "security": [{"key": []}],
         "responses": {
-            "200": {"description": "The answer.", "content": _content("application/json", answer)},
+            "200": {"description": "The answer.", "content": _content("application/json", answer, _shown(answer))},
             **{str(s): {"description": text, "content": _content("application/problem+json", ProblemAnswer)}
                for s, text in sorted(problems.items())},
         },
     }  # fmt: skip
     if body:
-        call["requestBody"] = {"required": True, "content": _content("application/json", body)}
+        shown = {shows: {"value": value} for shows, value in examples.bodies()[name].items()}
+        call["requestBody"] = {"required": True, "content": _content("application/json", body, shown)}
     if parameters:
         call["parameters"] = parameters
     return call
@@ -122,5 +132,10 @@ def _open(name: str, summary: str, answers: dict[int, str]) -> dict[str, Any]:
     }
 
 
-def _content(kind: str, model: type[BaseModel]) -> dict[str, Any]:
-    return {kind: {"schema": {"$ref": f"#/components/schemas/{model.__name__}"}}}
+def _shown(answer: type[BaseModel]) -> dict[str, Any]:
+    return {"Approved at once": {"value": examples.answer()}} if answer is DecisionAnswer else {}
+
+
+def _content(kind: str, model: type[BaseModel], shown: dict[str, Any] | None = None) -> dict[str, Any]:
+    content: dict[str, Any] = {"schema": {"$ref": f"#/components/schemas/{model.__name__}"}}
+    return {kind: content | ({"examples": shown} if shown else {})}

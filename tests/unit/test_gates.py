@@ -165,6 +165,37 @@ def test_goods_that_have_to_come_back_are_paid_once_they_are_on_their_way() -> N
     assert all(gate.passed for gate in cover_gates(sent, judged(sent)))
 
 
+@pytest.mark.parametrize(
+    ("claim", "said"),
+    [
+        ({"reason": "damaged", "amount": 20_000, "order": {"paid_amount": 20_000}, "items": [{"item_id": "i", "category": "toys"}],
+          "merchant": {"guarantees": ["damage_return"]}},
+         "refund_only keeps the goods: damage_return allows that up to 10000; return_and_refund is paid once the return is on its way"),
+        ({"reason": "allergy", "items": [{"item_id": "i", "category": "beauty"}], "merchant": {"guarantees": ["beauty_allergy"]}},
+         "refund_only keeps the goods: beauty_allergy never allows that; return_and_refund is paid once the return is on its way"),
+        ({"amount": 600_000, "order": {"paid_amount": 600_000}},
+         "refund_only keeps the goods: fresh_spoilage allows that up to 500000"),
+        ({"reason": "allergy", "remedy": "return_and_refund", "items": [{"item_id": "i", "category": "beauty"}],
+          "merchant": {"guarantees": ["beauty_allergy"]}},
+         "the goods are not on their way back; sooner with a scan of the return or the courier's pick-up scan or the return's arrival"),
+    ],
+)  # fmt: skip
+def test_why_money_does_not_go_out_before_the_goods_are_back_is_told(claim: dict[str, Any], said: str) -> None:
+    made = known(**claim)
+    [gate] = [gate for gate in cover_gates(made, judged(made)) if gate.gate == "express"]
+    assert (gate.passed, gate.detail) == (False, said)
+
+
+def test_a_claim_for_which_no_policy_holds_says_that_alone() -> None:
+    claim = known()
+    assert cover_gates(claim, judge(None, request_of_facts(claim)))[0].detail == "no policy was valid at purchase"
+
+
+def test_a_rule_that_fails_is_told_with_its_fact() -> None:
+    claim = known(reason="no_reason", remedy="return_and_refund")
+    assert cover_gates(claim, judged(claim))[0].detail.startswith("seven_day_return/exclusion/2: Fresh and perishable goods")
+
+
 @given(st.floats(0, 1), st.floats(0, 1))
 def test_a_score_passes_up_to_and_with_the_threshold(score: float, threshold: float) -> None:
     assert score_gate(score, threshold).passed == (score <= threshold)

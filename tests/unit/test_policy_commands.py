@@ -1,6 +1,7 @@
 """`python -m risk.policy`: what it prints on real claims, what it refuses, and the page that it writes."""
 
 import json
+import os
 import re
 import subprocess
 import sys
@@ -116,6 +117,14 @@ def test_the_module_runs_as_a_program() -> None:
     assert done.stderr == "error: nowhere.toml: cannot be read: no such file or directory\n"
 
 
+def test_output_that_nobody_reads_any_more_ends_the_command_quietly() -> None:
+    read, write = os.pipe()
+    os.close(read)
+    done = subprocess.run([sys.executable, "-m", "risk.policy", "table"], cwd=ROOT, stdout=write, stderr=subprocess.PIPE, text=True, check=False)
+    os.close(write)
+    assert (done.returncode, done.stderr) == (141, "")
+
+
 # --- check ------------------------------------------------------------------------------------------------------------
 
 
@@ -130,7 +139,8 @@ def test_a_sound_file_is_one_line(tmp_path: Path, capsys: Output) -> None:
 def test_the_shipped_files_are_sound_together(capsys: Output) -> None:
     files = sorted(str(file) for file in (ROOT / "risk" / "policy").glob("*.toml"))
     assert main(["check", *files]) == 0
-    assert len(capsys.readouterr().out.splitlines()) == len(files)
+    captured = capsys.readouterr()
+    assert (len(captured.out.splitlines()), captured.err) == (len(files), "")
 
 
 def test_everything_wrong_in_any_file_is_named_with_its_line(tmp_path: Path, capsys: Output) -> None:
@@ -169,6 +179,41 @@ def test_files_that_hold_at_the_same_time_are_named_with_the_line_where_each_beg
     assert f"{two}:{line}: holds from 2026-06-30T00:00:00+08:00, when {one}:{line} still does" in capsys.readouterr().err
     policy_file(tmp_path, later.replace("2026-06-30", "2026-07-01"), "later.toml")
     assert main(["check", two, one]) == 0
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "at", "said"),
+    [
+        ("days = 30", "days = 31", "[[guarantees.allergy.window]]", ["English sentence does not say 31 days", "Chinese sentence does not say 31 days"]),
+        ("Within 30 days", "Within 130 days", "[[guarantees.allergy.window]]", ["English sentence does not say 30 days"]),
+        ("Within 30 days", "Within a month", "[[guarantees.allergy.window]]", ["English sentence does not say 30 days"]),
+        ('remedies = ["refund_only"]\namount = {', 'remedies = ["refund_only"]\nkeeps_goods_up_to = 99\namount = { most = 100,', "amount = {",
+         ["most is 100, but goods are kept up to 99 only"]),
+    ],
+)  # fmt: skip
+def test_what_is_hardly_meant_is_a_warning(old: str, new: str, at: str, said: list[str], tmp_path: Path, capsys: Output) -> None:
+    text = POLICY.replace(old, new)
+    file = policy_file(tmp_path, text)
+    assert main(["check", file]) == 0
+    warned = capsys.readouterr().err.splitlines()
+    assert [line.split(": ")[1] for line in warned] == [f"{file}:{line_with(text, at)}"] * len(said)
+    assert all(line.startswith("warning: ") and part in line for line, part in zip(warned, said, strict=True))
+
+
+def test_a_length_may_be_said_in_words(tmp_path: Path, capsys: Output) -> None:
+    text = POLICY.replace("days = 30", "days = 730").replace("Within 30 days.", "Within two years.").replace("30天内", "两年内")
+    assert main(["check", policy_file(tmp_path, text)]) == 0
+    assert capsys.readouterr().err == ""
+
+
+def test_a_gap_between_two_policies_is_a_warning(tmp_path: Path, capsys: Output) -> None:
+    later = POLICY.replace("small-1", "small-2").replace("2026-07-01", "2027-07-01").replace("2026-01-01", "2026-07-02")
+    file = policy_file(tmp_path, later, "later.toml")
+    assert main(["check", file, policy_file(tmp_path)]) == 0
+    assert capsys.readouterr().err == (
+        f"warning: {file}:{line_with(later, 'valid_from')}: nothing holds from 2026-07-01T00:00:00+08:00, "
+        "where small-1 ends, until small-2 begins\n"
+    )
 
 
 # --- explain ----------------------------------------------------------------------------------------------------------

@@ -56,6 +56,7 @@ def changed(old: str, new: str) -> str:
         ('time_zone = "Asia/Shanghai"', 'time_zone = "../etc/passwd"', "time_zone = ", "is no time zone"),
         ('time_zone = "Asia/Shanghai"', 'time_zone = "Asia"', "time_zone = ", "is no time zone"),
         ('none = ["delivered_at"]\npassed = "promised_by"\n', "", '[[guarantees.late_or_lost_delivery.condition]]\nreasons = ["not_received"]', "asks for nothing"),
+        ('any = ["return_shipped_at", "return_picked_up_at", "return_received_at"]\n', "", "[triggers.return_on_its_way]", "return_on_its_way: asks for nothing"),
         ('any = ["certificate", "photo"]', "any = []", "any = []", "at least 1 item"),
         ("[guarantees.seven_day_return.amount]\n", '[guarantees.seven_day_return.amount]\nreasons = ["quality"]\n', "[guarantees.seven_day_return.amount]", "one amount is for all claims"),
         ('after = "delivered_at"\ndays = 7\n', 'after = "delivered_at"\ndays = 7\nreasons = ["no_reason"]\n', "[[guarantees.seven_day_return.window]]", "no window for food, quality: it would never end"),

@@ -10,7 +10,7 @@ from risk.vocabulary import GUARANTEES
 from tests.scenario import Scenario, scenarios
 
 ALL = scenarios()
-OF_THE_WHOLE = ("best", "supported", "trigger", "problems")
+OF_THE_WHOLE = ("best", "supported", "trigger", "problems", "needs")
 
 
 def told(cover: Cover | None) -> dict[str, Any]:
@@ -24,7 +24,7 @@ def test_scenario(scenario: Scenario) -> None:
     judgement = scenario.judgement
     covers = {cover.guarantee: cover for cover in judgement.covers}
     whole = {"best": judgement.best.guarantee if judgement.best else "none", "supported": judgement.supported,
-             "trigger": judgement.trigger or "none", "problems": list(judgement.problems)}  # fmt: skip
+             "trigger": judgement.trigger or "none", "problems": list(judgement.problems), "needs": list(judgement.needs)}  # fmt: skip
     wrong = []
     for name, expected in scenario.expect.items():
         if name in OF_THE_WHOLE:
