@@ -503,18 +503,25 @@ class _Line:
             freight = self._request.freight if rule.most is None else rule.most
             return (None, "no freight", ("order/freight_amount",)) if freight is None else (freight > 0, "the freight", ())
         value, share = self.goods.value, self.goods.affected_share
+        pays = 1.0 if not rule.bands else None if share is None else _paid_share(share, rule, self._request.reason)
+        if 0 in (value, pays):  # whatever else is not known would not change that
+            return False, "it comes to nothing", ()
         missing = [f"items/{self._place}/unit_price"] if value is None else []
-        missing += ["affected_share"] if rule.bands and share is None else []
-        if value is None or missing:
+        missing += ["affected_share"] if pays is None else []
+        if value is None or pays is None:
             return None, "not known what it is worth" if value is None else "no affected share", tuple(missing)
-        self.pays = _part(value, share, rule, self._request.reason) if rule.bands and share is not None else value
-        return self.pays > 0, f"{self.pays} of {value}", ()
+        self.pays = _part(value, pays)
+        return True, f"{self.pays} of {value}", ()
 
 
-def _part(value: int, share: float, rule: Amount, reason: str) -> int:
-    """What is paid of a price, rounded half up, for the share that is affected."""
-    pays = share if reason in rule.pro_rata else next(band.pays for band in rule.bands if share <= band.up_to)
-    return (value * round(pays * _PARTS) + _PARTS // 2) // _PARTS
+def _paid_share(share: float, rule: Amount, reason: str) -> float:
+    """What share of a price is paid for the share that is affected."""
+    return share if reason in rule.pro_rata else next(band.pays for band in rule.bands if share <= band.up_to)
+
+
+def _part(value: int, pays: float) -> int:
+    """So much of a price, rounded half up; what is owed at all is never rounded away."""
+    return max(1, (value * round(pays * _PARTS) + _PARTS // 2) // _PARTS)
 
 
 _JUDGES: dict[type[Rule], Callable[[_Line, Any], _Answer]] = {

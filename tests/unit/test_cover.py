@@ -133,6 +133,15 @@ def test_what_is_asked_for_is_what_was_missing(policy: Policy, request_: Request
         assert answered.status == "covered", cover.needs
 
 
+@given(policies, requests())
+@many
+def test_whoever_hands_in_what_is_needed_is_not_asked_for_it_again(policy: Policy, request_: Request) -> None:
+    needs = [need.split("|") for need in judge(policy, request_).needs]
+    handed_in = [places[0] for places in needs if not places[0].endswith("/category") and places[0] not in PLACES.values()]
+    after = judge(policy, _answered(request_, handed_in))
+    assert {place for need in after.needs for place in need.split("|")}.isdisjoint(handed_in)
+
+
 def _answered(request_: Request, places: list[str]) -> Request:
     lines = list(request_.goods)
     for place in places:
