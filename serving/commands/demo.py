@@ -68,7 +68,8 @@ def run(args: argparse.Namespace) -> None:
         return
     stage.lock.take()
     free_port(settings.host, settings.port)
-    for name in (signal.SIGTERM, signal.SIGHUP):
+    # SIGINT as well: whoever starts this in the background of a script hands it on ignored, and could not stop it.
+    for name in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(name, _interrupt)
     try:
         _perform_and_tidy(stage, once=args.once)
