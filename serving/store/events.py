@@ -53,7 +53,7 @@ class Events:
     def _check_clock(self, connection: Connection, now: int) -> None:
         row = connection.execute(f"SELECT abs({DATABASE_NOW} - %s)", (now,)).fetchone()
         if row is None or row[0] >= self._stalest:
-            raise Unavailable("this server's clock and the database's are more than 30 seconds apart")
+            raise Unavailable("this server's clock and the database's are too far apart")
 
     def _record(self, connection: Connection, events: Sequence[Event], now: int) -> list[str]:
         # One order for all writers: two batches with the same events wait for each other instead of locking up.

@@ -16,7 +16,6 @@ from risk.features import Aggregate, Entity, FeatureSet
 from risk.features.definition import HOUR
 from risk.order import UNKNOWN, OrderAccount
 
-_EVENT_CODE = {"order": "o", "claim": "c", "label": "l"}
 _NONE = -(2**63)
 """Stands for NULL among the numbers of the answer, which is one array: no sum and no moment comes near it."""
 _TRUE = b"\x01"
