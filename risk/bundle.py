@@ -26,6 +26,7 @@ from risk.errors import BundleError
 from risk.features import Value, load_features
 from risk.features.definition import SIGNAL_PREFIX
 from risk.one_row import OneRow
+from risk.promise.certificate import Certificate, certificate_of
 
 MODEL, MANIFEST, SIGNATURE = "model.txt", "manifest.json", "manifest.sig"
 FORMAT = 1
@@ -100,6 +101,8 @@ class Bundle:
         bundle = cls(manifest=manifest, booster=booster)
         if booster.num_feature() != len(bundle.columns):
             raise BundleError(f"the model has {booster.num_feature()} features, its manifest {len(bundle.columns)}")
+        # One about another model, or none that can be read, is refused here.
+        _ = bundle.certificate
         return bundle
 
     @property
@@ -109,8 +112,13 @@ class Bundle:
 
     @property
     def threshold(self) -> float:
-        """Scores up to this one may be approved at once."""
+        """Scores up to this one held what `train` was asked for on its own labels: no promise, and nothing is approved by it."""
         return float(self.manifest["threshold"])
+
+    @cached_property
+    def certificate(self) -> Certificate | None:
+        """Up to which scores claims may be approved at once, if that has been shown."""
+        return certificate_of(self.manifest)
 
     @cached_property
     def columns(self) -> tuple[str, ...]:
