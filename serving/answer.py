@@ -132,6 +132,21 @@ class CaseList(Part):
     next: str | None = Field(description="Pass as `after` for the next page; null on the last one.")
 
 
+class TurnAnswer(Part):
+    segment: str
+    on: bool
+    turned_at: Moment
+    who: str
+    why: str
+
+
+class SwitchAnswer(Part):
+    """Whether approving at once is turned on; a segment is only where `all` is, too."""
+
+    switches: dict[str, bool]
+    turns: list[TurnAnswer] = Field(description="The latest hundred, the newest first.")
+
+
 class ProblemPart(Part):
     pointer: str
     detail: str

@@ -2,19 +2,20 @@
 
 import json
 from http import HTTPStatus
-from typing import TypeVar
+from typing import Annotated, Any, TypeVar
 
 import psycopg
 import structlog
 from flask import Blueprint, Response, request
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, Field, StringConstraints
 from werkzeug.exceptions import BadRequest, NotFound, RequestEntityTooLarge, UnsupportedMediaType
 from werkzeug.routing import BaseConverter
 
 from risk.claim import Claim, Value, microseconds
 from risk.errors import Unavailable
+from risk.gates import EVERYTHING
 from serving.answer import reason_part, timestamp
-from serving.api.auth import required
+from serving.api.auth import caller, required
 from serving.api.problems import RETRY_AFTER_SECONDS, problem_part
 from serving.components import components
 from serving.events import EventBatch
@@ -31,6 +32,14 @@ class ClaimBatch(Value):
     """Up to a thousand claims, each decided on its own, answered in order."""
 
     claims: list[Claim] = Field(min_length=1, max_length=1000)
+
+
+class SwitchTurn(Value):
+    """Approving at once, turned off or on."""
+
+    segment: str = Field(default=EVERYTHING, max_length=64, description="Of the appetite, or `all` of them.")
+    on: bool
+    why: Annotated[str, StringConstraints(max_length=1000, pattern=r"^[^\x00]*\S[^\x00]*$"), Field(description="For the trail.")]
 
 
 class OpaqueId(BaseConverter):
@@ -155,6 +164,27 @@ def _after(text: str | None) -> tuple[int, str] | None:
     if not (moment.isascii() and moment.isdecimal() and len(moment) < 18 and _storable(case_id)):
         raise BadRequest("after: the `next` of the page before is expected")
     return int(moment), case_id
+
+
+@api.get("/v1/switch")
+@required("admin")
+def switches() -> Response:
+    """How the switches stand, and the latest turns."""
+    return _json(json.dumps(_switches(), ensure_ascii=False))
+
+
+@api.post("/v1/switch")
+@required("admin")
+def turn_switch() -> Response:
+    """Turn approving at once off or on, for everything or a segment."""
+    turn = _body(SwitchTurn)
+    components().switches.turn(turn.segment, on=turn.on, who=caller(), why=turn.why)
+    return _json(json.dumps(_switches(), ensure_ascii=False))
+
+
+def _switches() -> dict[str, Any]:
+    turns = [vars(turn) | {"turned_at": timestamp(turn.turned_at)} for turn in components().switches.turns()]
+    return {"switches": components().switches.state(), "turns": turns}
 
 
 @api.post("/v1/events")

@@ -18,6 +18,7 @@ CALLS = {
     "claims:write": [("POST", "/v1/claims"), ("POST", "/v1/claims:batch")],
     "claims:read": [("GET", "/v1/claims/x"), ("GET", "/v1/cases")],
     "events:write": [("POST", "/v1/events")],
+    "admin": [("GET", "/v1/switch"), ("POST", "/v1/switch")],
 }
 
 
