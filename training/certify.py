@@ -15,7 +15,7 @@ from ibis.expr.types import Table
 from risk.bundle import MODEL, Bundle, signing_key
 from risk.errors import BundleError, HistoryError, InputError, Problem
 from risk.policy.definition import load_policies
-from risk.promise.appetite import Appetite, load_appetite, read_appetite, unknown_guarantees
+from risk.promise.appetite import Appetite, load_appetite, unknown_guarantees
 from risk.promise.certificate import Certificate, Rested
 from training.arguments import add_history, add_moment, file_problems, moment
 from training.certificates.drawn import claims_of, pool_of
@@ -66,7 +66,7 @@ def run(args: argparse.Namespace) -> None:
     """Test, write the certificate into the bundle, print what it says."""
     if problems := file_problems({"--json": args.json}):
         raise InputError(problems)
-    appetite = load_appetite() if args.appetite is None else read_appetite(args.appetite)
+    appetite = load_appetite(args.appetite)
     if problems := unknown_guarantees(appetite, load_policies()):
         raise InputError(problems)
     key = signing_key()

@@ -22,6 +22,7 @@ from risk.policy.cover import judge_whole
 from risk.policy.definition import load_policies
 from risk.policy.request import request_of_facts
 from risk.promise.appetite import Appetite, load_appetite
+from risk.promise.certificate import standing
 from training.arguments import add_history, add_moment, refuse_file
 from training.dataset import rows_until, scored_claims
 from training.history import History, open_history
@@ -38,6 +39,8 @@ _SCHEMA = pa.schema(
     ]
 )
 _ORIGIN = b"risk.scores"
+PROMISED = ("promise", "score", "switch")
+"""Gates that depend on a bundle and its certificate; a claim that passes all others is one that a certificate is about."""
 
 
 @dataclass(frozen=True)
@@ -62,13 +65,15 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--bundle", type=Path, required=True)
     add_moment(parser, "--from", help="first day of the stretch", required=True)
     add_moment(parser, "--to", help="first day after the stretch", required=True)
+    parser.add_argument("--appetite", type=Path, help="TOML file (default: the one that ships)")
     parser.add_argument("--out", type=Path, required=True, help="Parquet file to write")
 
 
 def run(args: argparse.Namespace) -> None:
     """Score and write."""
     refuse_file("--out", args.out)
-    bundle, appetite, (start, end) = Bundle.load(args.bundle, signing_key()), load_appetite(), (getattr(args, "from"), args.to)
+    bundle, appetite = Bundle.load(args.bundle, signing_key()), load_appetite(args.appetite)
+    start, end = getattr(args, "from"), args.to
     with open_history(args.history) as history:
         scores = decided_claims(history, bundle, start, end, appetite)
     write_scores(args.out, scores, origin_of(bundle, appetite, start, end))
@@ -116,7 +121,7 @@ def origin_in(file: Path) -> Origin:
 def decided_claims(history: History, bundle: Bundle, start: int, end: int, appetite: Appetite) -> pd.DataFrame:
     """A row for each claim submitted in [start, end) (microseconds).
 
-    Columns: claim_id, submitted_at, score, decision; `eligible`, whether it passed every gate but the score's; the
+    Columns: claim_id, submitted_at, score, decision; `eligible`, whether it passed every gate that asks for no bundle; the
     guarantee that covers it best and the segment that it belongs to, or missing.
     """
     scored = scored_claims(history, bundle, start, end)[["claim_id", "submitted_at", "score"]]
@@ -128,15 +133,23 @@ def decided_claims(history: History, bundle: Bundle, start: int, end: int, appet
         left = left_for(row, order)
         whole = judge_whole(policies.at(row["paid_at"]), request_of_facts(row, currency=row["currency"]))
         judgement = whole.within(None if left is None else max(left, 0), order.asked(_items(row)))
-        guarantee = judgement.best.guarantee if judgement.best is not None else None
+        guarantee = judgement.best.guarantee if judgement.best else None
         segment = appetite.segment_of(row, guarantee)
         gates = all_gates(
-            row, order=order, judgement=judgement, score=score, threshold=bundle.threshold, now=row["as_of"], rules=rules
+            row,
+            order=order,
+            judgement=judgement,
+            standing=standing(bundle.certificate, segment, appetite, row["as_of"]),
+            segment=segment.name if segment else None,
+            score=score,
+            largest=appetite.largest_in(row["currency"]),
+            now=row["as_of"],
+            rules=rules,
         )
         approved = first_failed(gates) is None
+        eligible = segment is not None and all(gate.passed for gate in gates if gate.gate not in PROMISED)
         if row["order_id"] is not None:
             orders[row["order_id"]] = order.after(row, _items(row), approved=approved)
-        eligible = segment is not None and all(gate.passed for gate in gates if gate.gate != "score")
         found.append(("approve" if approved else "review", eligible, guarantee, segment.name if segment else None))
     columns = zip(*found, strict=True) if found else ((), (), (), ())
     return scored.assign(**dict(zip(("decision", "eligible", "guarantee", "segment"), map(list, columns), strict=True)))
