@@ -18,7 +18,7 @@ STEP = 0.05
 """Each next threshold has so many more rows below it, as a share."""
 POWER = 0.8
 """The chance of success that missing evidence is counted for."""
-_MOST = 10**7
+_MOST = 10**6
 
 
 @dataclass(frozen=True)
@@ -90,24 +90,25 @@ def fixed_sequence(
 
 
 def needed(alpha: float, error: float, rate: float, power: float = POWER) -> int | None:
-    """The fewest rows with which the test succeeds with probability `power` if `rate` is the truth; None beyond ten million."""
+    """The fewest rows with which the test succeeds with probability `power` if `rate` is the truth; None beyond a million."""
     if rate >= alpha:
         return None
-    count = 64
-    while True:
-        abusive = np.arange(count)
-        rows = _rows_for(abusive, alpha, error)
-        enough = np.flatnonzero(bdtr(abusive, rows, rate) >= power)
-        if len(enough):
-            return int(rows[enough[0]])
-        if rows[-1] >= _MOST:
+    # The more abusive rows a test may see, the more rows it needs, and the likelier it succeeds: look for the first doubling
+    # of them that is likely enough, and then in it.
+    most = 1
+    while bdtr(most, rows := int(_rows_for(np.array([most]), alpha, error)[0]), rate) < power:
+        if rows > _MOST:
             return None
-        count *= 4
+        most *= 2
+    abusive = np.arange(most // 2 if most > 1 else 0, most + 1)
+    counts = _rows_for(abusive, alpha, error)
+    found = int(counts[np.flatnonzero(bdtr(abusive, counts, rate) >= power)[0]])
+    return found if found <= _MOST else None
 
 
 def _rows_for(abusive: NDArray[np.int64], alpha: float, error: float) -> NDArray[np.int64]:
     """The fewest rows that may contain so many abusive ones and pass, shape (counts,)."""
-    low, high = abusive.copy(), np.full_like(abusive, 1) * (abusive + 1)
+    low, high = abusive.copy(), abusive + 1
     while (failing := bdtr(abusive, high, alpha) > error).any():
         high[failing] *= 2
     while (open_ := high - low > 1).any():
