@@ -15,6 +15,7 @@ from serving.answer import (
     EventsAnswer,
     FrozenDecision,
     ProblemAnswer,
+    PromiseAnswer,
     SwitchAnswer,
 )
 from serving.api import examples
@@ -37,7 +38,7 @@ _AWAY = {503: "No decision could be written down; try again after `Retry-After` 
 def description() -> dict[str, Any]:
     """The whole description."""
     models: list[type[BaseModel]] = [Claim, ClaimBatch, EventBatch, SwitchTurn]
-    answers: list[type[BaseModel]] = [DecisionAnswer, BatchAnswer, FrozenDecision, CaseList, EventsAnswer, SwitchAnswer, ProblemAnswer]
+    answers: list[type[BaseModel]] = [DecisionAnswer, BatchAnswer, FrozenDecision, CaseList, EventsAnswer, PromiseAnswer, SwitchAnswer, ProblemAnswer]
     schemas = models_json_schema(
         [*((model, "validation") for model in models), *((model, "serialization") for model in answers)],
         ref_template="#/components/schemas/{model}",
@@ -91,6 +92,9 @@ def _paths() -> dict[str, Any]:
                 "events", "Record what happened, all or none", "events:write", EventsAnswer, body=EventBatch,
                 more={409: "An event id was used with another body.", 422: "An event speaks of an unknown claim."} | _AWAY,
             )
+        },
+        "/v1/promise": {
+            "get": _call("promise", "What is promised of each segment, and what audits have shown", "claims:read", PromiseAnswer, more=_AWAY)
         },
         "/v1/switch": {
             "get": _call("switches", "Whether approving at once is turned on, and who turned it", "admin", SwitchAnswer, more=_AWAY),

@@ -1,6 +1,7 @@
 """Every call of the claims interface."""
 
 import json
+from functools import partial
 from http import HTTPStatus
 from typing import Annotated, Any, TypeVar
 
@@ -14,12 +15,14 @@ from werkzeug.routing import BaseConverter
 from risk.claim import Claim, Value, microseconds
 from risk.errors import Unavailable
 from risk.gates import EVERYTHING
-from serving.answer import reason_part, timestamp
+from risk.promise.certificate import standing
+from serving.answer import promise_part, reason_part, timestamp
 from serving.api.auth import caller, required
 from serving.api.problems import RETRY_AFTER_SECONDS, problem_part
 from serving.components import components
 from serving.events import EventBatch
 from serving.service import Conflict
+from serving.store.audits import audits_of
 
 log = structlog.get_logger()
 api = Blueprint("claims", __name__)
@@ -164,6 +167,24 @@ def _after(text: str | None) -> tuple[int, str] | None:
     if not (moment.isascii() and moment.isdecimal() and len(moment) < 18 and _storable(case_id)):
         raise BadRequest("after: the `next` of the page before is expected")
     return int(moment), case_id
+
+
+@api.get("/v1/promise")
+@required("claims:read")
+def promise() -> Response:
+    """What is promised of each segment, and what audits have shown since."""
+    parts, now = components(), microseconds(components().service.clock())
+    bundle, appetite = parts.champion.current()[0], parts.service.decider.appetite
+    certificate, on = bundle.certificate if bundle else None, parts.switches.state()
+    found = []
+    for segment in appetite.segment:
+        stands = standing(certificate, segment, appetite, now)
+        audits = None
+        if certificate is not None:
+            audits = parts.database.run(partial(audits_of, certificate=certificate, segment=segment, appetite=appetite, now=now))
+        found.append(promise_part(segment.name, stands, audits, on=on[segment.name] and on[EVERYTHING]))
+    body = {"appetite_version": appetite.version, "certificate_id": certificate.certificate_id if certificate else None}
+    return _json(json.dumps(body | {"segments": found}, ensure_ascii=False))
 
 
 @api.get("/v1/switch")
