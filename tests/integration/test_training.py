@@ -83,9 +83,10 @@ def test_a_history_with_only_the_required_columns_trains_evaluates_and_scores(hi
     assert training(["evaluate", *common, "--bundle", bundle, *stretch, "--report", report, "--bootstrap", "20"]) == 0
     assert training(["score", *common, "--bundle", bundle, *stretch, "--out", str(tmp_path / "scores.parquet")]) == 0
     scores = pd.read_parquet(tmp_path / "scores.parquet")
-    assert list(scores.columns) == ["claim_id", "submitted_at", "score", "decision"]
+    assert list(scores.columns) == ["claim_id", "submitted_at", "score", "decision", "eligible", "guarantee", "segment"]
     # Nobody knows why the buyer claims: that is for a person.
     assert set(scores["decision"]) == {"review"}
+    assert not scores["eligible"].any()
     assert scores["score"].between(0, 1).all()
 
 
@@ -246,6 +247,6 @@ def test_a_bundle_that_was_altered_is_not_promoted(bundle: Path, tmp_path: Path)
     altered.mkdir()
     for file in bundle.iterdir():
         (altered / file.name).write_bytes(file.read_bytes())
-    (altered / "manifest.json").write_text((altered / "manifest.json").read_text().replace('"alpha": 0.02', '"alpha": 0.9'))
+    (altered / "manifest.json").write_text((altered / "manifest.json").read_text().replace('"alpha": 0.03', '"alpha": 0.9'))
     assert training(["promote", str(altered)]) == 1
     assert not (tmp_path / "champion").exists()
