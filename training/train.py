@@ -172,7 +172,7 @@ def _slices(labels: pd.DataFrame, until: int, gap: int) -> dict[str, Slice]:
     if len(mature) == 0:
         raise HistoryError([Problem("labels", f"no label of a claim older than the gap of {gap / DAY:.0f} days")])
     moments = mature["submitted_at"].to_numpy()
-    first, middle, late = (int(np.quantile(moments, share)) for share in (0.0, 0.70, 0.85))
+    first, middle, late = (int(np.quantile(moments, share)) for share in (0.0, 0.60, 0.75))
 
     def before(moment: int) -> int:
         # The gap never eats more than a third of what there is to learn from.
