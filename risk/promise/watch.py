@@ -1,5 +1,6 @@
-"""The watch: between two certificates it reads the audits of a segment one by one and raises an alarm when they cost more
-than was promised. It may be looked at after every audit, or never; the chance of a false alarm stays what it was set to.
+"""The watch: between two certificates it reads the audits of a segment and raises an alarm when the promise is broken.
+
+It may be looked at after every audit, or never; the chance of a false alarm stays what it was set to.
 
 A bet on abuse wins when an audit finds it and loses when not, at odds that are fair if the promise just holds: then no way
 of betting multiplies its stake by 1 / level but with a chance of `level` (Ville). Several stakes are played side by side,

@@ -83,10 +83,10 @@ def test_a_history_with_only_the_required_columns_trains_evaluates_and_scores(hi
     assert training(["evaluate", *common, "--bundle", bundle, *stretch, "--report", report, "--bootstrap", "20"]) == 0
     assert training(["score", *common, "--bundle", bundle, *stretch, "--out", str(tmp_path / "scores.parquet")]) == 0
     scores = pd.read_parquet(tmp_path / "scores.parquet")
-    assert list(scores.columns[:4]) == ["claim_id", "submitted_at", "score", "decision"]
+    assert list(scores.columns) == ["claim_id", "submitted_at", "score", "decision", "eligible", "guarantee", "segment"]
     # Nobody knows why the buyer claims: that is for a person.
-    assert not scores["eligible"].any()
     assert set(scores["decision"]) == {"review"}
+    assert not scores["eligible"].any()
     assert scores["score"].between(0, 1).all()
 
 
