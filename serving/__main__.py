@@ -9,6 +9,7 @@ COMMANDS = {
     "run": ("serving.commands.run", "start the service"),
     "keys": ("serving.commands.keys", "make, list and revoke API keys"),
     "load": ("serving.commands.load", "load the event log of a history"),
+    "reconcile": ("serving.commands.reconcile", "compute the balances of all quotas and orders again and report differences"),
     "demo": ("serving.commands.demo", "everything at once on a simulated marketplace: what `make run` does"),
     "stop": ("serving.commands.stop", "stop the embedded PostgreSQL"),
 }

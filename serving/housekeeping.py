@@ -11,11 +11,14 @@ from risk.errors import Unavailable
 from risk.features import load_features
 from serving.components import Components
 from serving.store.database import Connection
+from serving.store.releases import forget_old, settle_due
 from serving.store.totals import roll_up
 
 log = structlog.get_logger()
 ROLL_UP_SECONDS = 1.0
+SETTLE_SECONDS = 60.0
 _LOCK = 7232
+_SETTLE_LOCK = 7234
 
 
 class Housekeeping(threading.Thread):
@@ -25,7 +28,7 @@ class Housekeeping(threading.Thread):
         super().__init__(name="housekeeping", daemon=True)
         self._parts = parts
         self._registered: str | None = None
-        self._next_roll_up = 0.0
+        self._next_roll_up = self._next_settling = 0.0
         self.stopped = threading.Event()
 
     def run(self) -> None:
@@ -46,6 +49,9 @@ class Housekeeping(threading.Thread):
         if time.monotonic() >= self._next_roll_up:
             self._next_roll_up = time.monotonic() + ROLL_UP_SECONDS
             self._roll_up()
+        if time.monotonic() >= self._next_settling:
+            self._next_settling = time.monotonic() + SETTLE_SECONDS
+            self._settle()
 
     def _register(self) -> None:
         """Keep the names of the champion's features, so that frozen vectors can be read for ever."""
@@ -68,3 +74,14 @@ class Housekeeping(threading.Thread):
             row = connection.execute("SELECT pg_try_advisory_xact_lock(%s)", (_LOCK,)).fetchone()
             if row is not None and row[0]:
                 roll_up(connection, load_features())
+
+    def _settle(self) -> None:
+        """What is due frees its quotas, in small transactions; by whichever worker gets the lock."""
+        with self._parts.database.patient() as connection:
+            while not self.stopped.is_set():
+                row = connection.execute("SELECT pg_try_advisory_xact_lock(%s)", (_SETTLE_LOCK,)).fetchone()
+                now = time.time_ns() // 1000
+                if row is None or not row[0] or settle_due(connection, now) is None:
+                    break
+                connection.commit()
+            forget_old(connection, time.time_ns() // 1000)
