@@ -40,8 +40,9 @@ class CoverAnswer(Part):
 
 class RiskAnswer(Part):
     score: float | None = Field(description="Calibrated probability of abuse; null where none could be computed.")
-    threshold: float | None
+    threshold: float | None = Field(description="Up to which score the certificate lets a claim of its segment pass; null where to none.")
     model_version: str | None
+    segment: str | None = Field(description="The claims that this one is promised something together with; null where it fits none.")
     certificate_id: str | None
 
 
@@ -72,8 +73,8 @@ class QuotaAnswer(Part):
 
 
 class AuditAnswer(Part):
-    selected: bool
-    probability: float
+    selected: bool = Field(description="Whether the claim was drawn: then it has to get a label, however it was decided.")
+    probability: float = Field(description="With which probability it could have been.")
 
 
 class DecisionAnswer(Part):
@@ -93,12 +94,14 @@ class DecisionAnswer(Part):
     audit: AuditAnswer
     case_id: str | None
     policy_version: str
+    appetite_version: str = Field(description="Of the promise and the quotas by which it was decided.")
 
 
 class ReviewState(Part):
     state: str
     kind: Literal["review", "audit"]
     opened_at: Moment
+    due_at: Moment | None = Field(description="When a drawn claim has to have a label; null for one that was not drawn.")
 
 
 class FrozenDecision(DecisionAnswer):
@@ -115,6 +118,7 @@ class CaseAnswer(Part):
     kind: Literal["review", "audit"]
     state: str
     opened_at: Moment
+    due_at: Moment | None = Field(description="When a drawn claim has to have a label; null for one that was not drawn.")
     amount: int
     currency: str
     gate: str | None
@@ -194,7 +198,7 @@ def cover_parts(judgement: Judgement) -> list[dict[str, Any]]:
 
 
 def decision_part(
-    claim: Claim, decision: Decision, reasons: tuple[Reason, ...], *, decided_at: int, case_id: str | None, policy: str, used: int
+    claim: Claim, decision: Decision, reasons: tuple[Reason, ...], *, decided_at: int, case_id: str | None, policy: str, appetite: str, used: int
 ) -> dict[str, Any]:
     """A decision as JSON."""
     approved = claim.amount if decision.decision == "approve" else 0
@@ -210,7 +214,8 @@ def decision_part(
             "score": decision.score,
             "threshold": decision.threshold,
             "model_version": decision.model_version,
-            "certificate_id": None,
+            "segment": decision.segment,
+            "certificate_id": decision.certificate_id,
         },
         "reasons": [reason_part(reason) for reason in reasons],
         "gates": [{"gate": gate.gate, "passed": gate.passed, "detail": gate.detail} for gate in decision.gates],
@@ -219,4 +224,5 @@ def decision_part(
         "audit": {"selected": decision.audit.selected, "probability": decision.audit.probability},
         "case_id": case_id,
         "policy_version": policy,
+        "appetite_version": appetite,
     }

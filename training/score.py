@@ -17,6 +17,8 @@ from risk.order import UNKNOWN, OrderAccount
 from risk.policy.cover import judge_whole
 from risk.policy.definition import load_policies
 from risk.policy.request import request_of_facts
+from risk.promise.appetite import load_appetite
+from risk.promise.certificate import standing
 from training.arguments import add_history, add_moment, refuse_file
 from training.dataset import rows_until, scored_claims
 from training.history import History, open_history
@@ -49,14 +51,24 @@ def decided_claims(history: History, bundle: Bundle, start: int, end: int) -> pd
     scored = scored_claims(history, bundle, start, end)[["claim_id", "submitted_at", "score"]]
     facts = _facts(history, rows_until(history, start), rows_until(history, end))
     rules, policies, orders = load_rules(), load_policies(), dict[str | None, OrderAccount]()
+    appetite = load_appetite()
     decisions = []
     for row, score in zip(facts.to_pylist(), scored["score"].tolist(), strict=True):
         order = orders.get(row["order_id"], UNKNOWN)
         left = left_for(row, order)
         whole = judge_whole(policies.at(row["paid_at"]), request_of_facts(row, currency=row["currency"]))
         judgement = whole.within(None if left is None else max(left, 0), order.asked(_items(row)))
+        segment = appetite.segment_of(row, judgement.best.guarantee if judgement.best else None)
         gates = all_gates(
-            row, order=order, judgement=judgement, score=score, threshold=bundle.threshold, now=row["as_of"], rules=rules
+            row,
+            order=order,
+            judgement=judgement,
+            standing=standing(bundle.certificate, segment, appetite, row["as_of"]),
+            segment=segment.name if segment else None,
+            score=score,
+            largest=appetite.largest_in(row["currency"]),
+            now=row["as_of"],
+            rules=rules,
         )
         approved = first_failed(gates) is None
         if row["order_id"] is not None:

@@ -101,13 +101,22 @@ def read(claim_id: str) -> Response:
         answer["reasons"] = [reason_part(reason) for reason in reasons]
     names = json.loads(row["feature_names"]) if row["feature_names"] else None
     answer["review"] = (
-        {"state": row["case_state"], "kind": row["case_kind"], "opened_at": timestamp(row["opened_at"])}
+        {
+            "state": row["case_state"],
+            "kind": row["case_kind"],
+            "opened_at": timestamp(row["opened_at"]),
+            "due_at": _due(row["due_at"]),
+        }
         if row["case_id"]
         else None
     )
     answer["outcome"] = json.loads(row["outcome"]) if row["outcome"] else None
     answer["features"] = dict(zip(names, values, strict=True)) if names and values else None
     return _json(json.dumps(answer, ensure_ascii=False))
+
+
+def _due(moment: int | None) -> str | None:
+    return None if moment is None else timestamp(moment)
 
 
 def _storable(text: str) -> bool:
@@ -130,6 +139,7 @@ def cases() -> Response:
         {
             **{name: value for name, value in case.items() if name != "answer"},
             "opened_at": timestamp(case["opened_at"]),
+            "due_at": _due(case["due_at"]),
             "reasons": json.loads(case["answer"])["reasons"],
         }
         for case in page
