@@ -38,12 +38,12 @@ class Balance:
 
 @dataclass(frozen=True)
 class Balances:
-    """What is known of the quotas of a claim before it is decided, by kind."""
+    """What is known of the quotas of a claim before it is decided."""
 
     parties: Mapping[str, Balance] = field(default_factory=dict)
-    """Parties that are missing have nothing in use."""
-    crowded: Mapping[str, int] = field(default_factory=dict)
-    """What is in use of a shared quota, where it is known to be nearly full."""
+    """By kind; parties that are missing have nothing in use."""
+    crowded: Mapping[tuple[str, str], int] = field(default_factory=dict)
+    """By kind and id what is in use of those shared quotas that are known to be nearly full."""
 
 
 @dataclass(frozen=True)
@@ -94,7 +94,7 @@ def rooms_of(limits: Mapping[str, int], ids: Mapping[str, str | None], balances:
     rooms = []
     for kind in KINDS:
         if (name := ids.get(kind)) is not None:
-            used = balances.parties.get(kind, Balance()).used if kind in PARTIES else balances.crowded.get(kind)
+            used = balances.parties.get(kind, Balance()).used if kind in PARTIES else balances.crowded.get((kind, name))
             rooms.append(Room(kind, name, limits.get(kind), used, step.name if kind == "buyer" else None))
     return tuple(rooms)
 

@@ -32,6 +32,7 @@ _GATES = {
     "promise": "cert-2026-10-01-7d3f09ab, segment small: at most 3.00% of the money is abuse, confidence 90.0%, until 2026-12-30",
     "score": "score 0.0258, threshold 0.0500",
     "switch": "approving at once is turned on",
+    "quota": "buyer (new): 1500 asked, 0 of 50000 in use",
 }
 _PARCEL: dict[str, Any] = {"order_id": "o-1", "carrier": "swift", "tracking_number": "SF1234567890"}
 EVENTS: dict[str, dict[str, Any]] = {
@@ -80,6 +81,7 @@ def answer() -> dict[str, Any]:
         "gates": [{"gate": gate, "passed": True, "detail": detail} for gate, detail in _GATES.items()],
         "approved_amount": 1500,
         "quota": {"limit": 9900, "used": 0, "reserved": 1500},
+        "quotas": [{"party": "buyer", "step": "new", "limit": 50000, "used": 0, "reserved": 1500}],
         "audit": {"selected": False, "probability": 0.01},
         "case_id": None,
         "policy_version": judgement.policy.version if judgement.policy else "none",

@@ -10,7 +10,16 @@ from risk.claim import microseconds
 from risk.errors import InputError, Problem, RiskError, Unavailable
 from risk.features import FeatureSet
 from risk.order import out_of_order
-from serving.events import AbuseLabel, Chargeback, ClaimOutcome, Event, OrderPaid, ParcelMoved, RefundRecovered, ReturnOverdue
+from serving.events import (
+    AbuseLabel,
+    Chargeback,
+    ClaimOutcome,
+    Event,
+    OrderPaid,
+    ParcelMoved,
+    RefundRecovered,
+    ReturnOverdue,
+)
 from serving.store.database import Connection, Database
 from serving.store.releases import TELLING, release
 from serving.store.totals import DATABASE_NOW, STALEST
@@ -86,11 +95,15 @@ class Events:
         return row is not None and bytes(row[0]) == _digest(event.model_dump_json(exclude_defaults=True))
 
     def _remember(self, connection: Connection, events: dict[int, Event], now: int) -> None:
-        problems = []
         _lock_orders(connection, list(events.values()))
+        problems = [
+            _unknown(place)
+            for place, event in events.items()
+            if isinstance(event, ClaimOutcome | ReturnOverdue | RefundRecovered) and not self._known(connection, event.claim_id)
+        ]
         labels = {place: event for place, event in events.items() if isinstance(event, AbuseLabel)}
         # Of several outcomes of one claim the latest counts, as it does for who reads them.
-        for place, event in sorted(events.items(), key=lambda pair: (pair[1].occurred_at, pair[1].event_id)):
+        for _place, event in sorted(events.items(), key=lambda pair: (pair[1].occurred_at, pair[1].event_id)):
             if isinstance(event, OrderPaid):
                 self._remember_order(connection, event, now)
             elif isinstance(event, Chargeback):
@@ -98,11 +111,7 @@ class Events:
             elif isinstance(event, ParcelMoved) and event.type in _OUTWARD:
                 connection.execute(_MOVED, (event.type == "order_delivered", event.order_id))
             elif isinstance(event, ClaimOutcome):
-                if not self._known(connection, event.claim_id):
-                    problems.append(_unknown(place))
                 _settle(connection, event)
-            elif isinstance(event, ReturnOverdue | RefundRecovered) and not self._known(connection, event.claim_id):
-                problems.append(_unknown(place))
         # Labels of one claim in the order in which they were sent, claims in one order for all writers.
         for place, label in sorted(labels.items(), key=lambda pair: (pair[1].claim_id, pair[0])):
             if not self._remember_label(connection, label, now):

@@ -22,7 +22,7 @@ SLOTS = 16
 REMEMBERED_SECONDS = 1.0
 """How long a shared quota counts as full without being asked again; what is freed meanwhile is used a second later."""
 _SLOT_LOCKS = 7233
-_MOST_REMEMBERED = 10_000
+_MOST_REMEMBERED = 1_000
 
 
 class Crowded(Exception):
@@ -53,18 +53,17 @@ class Quotas:
             row = connection.execute(_OWN_SLOT).fetchone()
             self._local.slot = row[0] if row is not None else connection.info.backend_pid % SLOTS
             self._local.connection = connection
-        return int(self._local.slot)
+        slot: int = self._local.slot
+        return slot
 
-    def crowded(self, ids: Mapping[str, str | None], currency: str) -> dict[str, int]:
-        """What is in use of those shared quotas that were found without room a moment ago, by kind."""
+    def crowded(self, currency: str) -> dict[tuple[str, str], int]:
+        """What is in use of those shared quotas that were found without room a moment ago, by kind and id."""
         if not self._full:
             return {}
-        now, found = time.monotonic(), {}
-        for kind in SHARED:
-            seen = self._full.get((kind, ids.get(kind) or "", currency))
-            if seen is not None and seen[0] > now:
-                found[kind] = seen[1]
-        return found
+        now, seen = time.monotonic(), self._full.copy()
+        for key in [key for key, (until, _used) in seen.items() if until <= now]:
+            self._full.pop(key, None)
+        return {key[:2]: used for key, (until, used) in seen.items() if until > now and key[2] == currency}
 
     def deal(self, kind: str, name: str, currency: str, *, limit: int, amount: int) -> bool:
         """Deal a shared quota anew so that this connection's slot has room for an amount; False where there is none left.
@@ -88,7 +87,7 @@ class Quotas:
             dealt = deal(limit, used, slot, amount)
             if dealt is None:
                 transaction.force_rollback = True
-                return sum(used)
+                return int(sum(used))
             connection.execute(_DEALT, (limit, dealt, *key))
         return None
 

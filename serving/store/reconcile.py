@@ -43,7 +43,7 @@ def reconcile(connection: Connection) -> Account:
     for table, keys, columns, statement, parameters in _COMPARED:
         for row in _stream(connection, f"compared_{table}_{columns[0]}", statement, parameters):
             balances += 1
-            key, numbers = row[:keys], row[keys:]
+            key, numbers = tuple(row[:keys]), row[keys:]
             stored, computed = numbers[: len(columns)], numbers[len(columns) :]
             pairs = zip(columns, stored, computed, strict=True)
             found += [Difference(table, key, name, have or 0, want or 0) for name, have, want in pairs if (have or 0) != (want or 0)]

@@ -37,10 +37,10 @@ from tests.service import (
 APPETITE = load_appetite()
 LARGEST = APPETITE.largest["CNY"]
 ANSWER_FIELDS = {
-    "claim_id", "decision", "decided_at", "guarantee", "cover", "needs", "risk", "reasons", "gates", "approved_amount", "quota", "audit", "case_id",
+    "claim_id", "decision", "decided_at", "guarantee", "cover", "needs", "risk", "reasons", "gates", "approved_amount", "quota", "quotas", "audit", "case_id",
     "policy_version", "appetite_version",
 }  # fmt: skip
-GATES = ["bundle", "history", "facts", "order", "order_amount", "cover", "remedy", "cover_amount", "express", "promise", "score", "switch"]
+GATES = ["bundle", "history", "facts", "order", "order_amount", "cover", "remedy", "cover_amount", "express", "promise", "score", "switch", "quota"]
 
 
 def is_problem(answer: Answer, status: int) -> bool:
