@@ -15,6 +15,7 @@ from risk.features import load_features
 from risk.promise.appetite import load_appetite
 from tests.conftest import Service
 from tests.service import (
+    ROOMY,
     SIGNAL,
     THRESHOLD,
     Answer,
@@ -34,7 +35,7 @@ from tests.service import (
     wait_until,
 )  # fmt: skip
 
-APPETITE = load_appetite()
+APPETITE = load_appetite(ROOMY)
 LARGEST = APPETITE.largest["CNY"]
 ANSWER_FIELDS = {
     "claim_id", "decision", "decided_at", "guarantee", "cover", "needs", "risk", "reasons", "gates", "approved_amount", "quota", "quotas", "audit", "case_id",
