@@ -131,7 +131,7 @@ class ClaimService:
             again = self.decider.decide(claim, past, bundle, now, doubts=(*decision.gates[:2], gone))
             return self._write(case, again, steps)
         except Crowded as crowded:
-            self.decisions.make_room(claim, decision.rooms, crowded.kind)
+            self.decisions.make_room(claim, decision.rooms, crowded.kind, decision.largest)
             raise
 
     def _look_up(self, claim: Claim, now: datetime) -> tuple[bool, Past, str | None]:

@@ -38,6 +38,7 @@ from risk.vocabulary import CHANNELS, GUARANTEES, REASONS, REMEDIES, RETURN_METH
 from serving.store import embedded
 from serving.store.database import Database
 from serving.store.keys import SCOPES, Keys
+from serving.store.reconcile import Account, reconcile
 
 ROOT = Path(__file__).resolve().parent.parent
 BUNDLE_KEY = "a key for tests only, of thirty-two bytes and more"
@@ -277,6 +278,13 @@ def rows(url: str, statement: str, *parameters: Any) -> list[tuple[Any, ...]]:
 def value(url: str, statement: str, *parameters: Any) -> Any:
     """The one value that a statement gives."""
     return rows(url, statement, *parameters)[0][0]
+
+
+def account(url: str) -> Account:
+    """All balances of quotas and orders computed again as of one moment, beside whatever goes on."""
+    with psycopg.connect(url) as connection:
+        connection.isolation_level, connection.read_only = psycopg.IsolationLevel.REPEATABLE_READ, True
+        return reconcile(connection)
 
 
 def new_key(url: str, *scopes: str, name: str = "tests") -> str:

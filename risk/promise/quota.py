@@ -107,7 +107,7 @@ def shared_ids(merchant: str, guarantee: str | None, moment: int) -> dict[str, s
 
 def quota_gate(rooms: Sequence[Room], amount: int) -> Gate:
     """The amount has room in every quota that it would occupy; says which is the tightest."""
-    known = [room for room in rooms if room.limit is None or room.used is not None]
+    known = [room for room in rooms if room.used is not None or not room.has(amount)]
     if not known:
         return Gate("quota", False, "no quota is known")
     tightest = min(known, key=lambda room: -1 if room.limit is None else max(room.limit - (room.used or 0), 0))
@@ -118,7 +118,7 @@ def _said(room: Room, amount: int) -> str:
     name = room.kind if room.step is None else f"{room.kind} ({room.step})"
     if room.limit is None:
         return f"{name}: no quota in this currency"
-    return f"{name}: {amount} asked, {room.used} of {room.limit} in use"
+    return f"{name}: {amount} asked, {room.used or 0} of {room.limit} in use"
 
 
 # --- a quota that many approvals meet in -------------------------------------------------------------------------
@@ -129,17 +129,29 @@ def share_of(limit: int, slot: int, slots: int) -> int:
     return limit // slots + (limit % slots if slot == 0 else 0)
 
 
-def deal(limit: int, used: Sequence[int], slot: int, amount: int) -> list[int] | None:
-    """New shares of all slots, at least what each has in use, together the limit, with room for an amount in one slot.
+@dataclass(frozen=True)
+class Deal:
+    """New shares of all slots, and the slot to reserve in from now on."""
 
-    None where there is no room for it in the whole quota.
+    shares: list[int]
+    slot: int
+
+
+def deal(limit: int, used: Sequence[int], slot: int, amount: int, scarce: int) -> Deal | None:
+    """Shares of at least what each slot has in use, together the limit, with room for an amount in the slot that is said.
+
+    None where there is no room for it in the whole quota. Where less than `scarce` is free all of it goes into the first
+    slot, in which everybody reserves then: dealt out, each would have to collect from the others for every approval.
     """
-    free = limit - sum(used) - amount
-    if free < 0:
+    free = limit - sum(used)
+    if amount > free:
         return None
-    shares = [taken + free // len(used) for taken in used]
-    shares[slot] += amount + free % len(used)
-    return shares
+    if free < scarce:
+        return Deal([used[0] + free, *used[1:]], 0)
+    rest = free - amount
+    shares = [taken + rest // len(used) for taken in used]
+    shares[slot] += amount + rest % len(used)
+    return Deal(shares, slot)
 
 
 # --- what became of an approval ----------------------------------------------------------------------------------

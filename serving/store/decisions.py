@@ -134,13 +134,15 @@ class Decisions:
             "shipped": claim.order.shipped_at is not None,
             "delivered": claim.order.delivered_at is not None,
             "items": json.dumps(dict.fromkeys(item_ids(claim), counted)),
-            **dict.fromkeys(CLOCKED),
+            **dict.fromkeys((*CLOCKED, *(f"{kind}_slot" for kind in SHARED))),
             **{f"limit_{kind}": 0 for kind in KINDS},
             **{f"limit_{room.kind}": room.limit for room in record.rooms},
             **{room.kind: room.id for room in record.rooms if room.kind in CLOCKED},
         }
         try:
-            parameters["slot"] = self._quotas.slot() if record.decision == "approve" else None
+            if record.decision == "approve":
+                slots = self._quotas.slots(record.rooms, claim.currency)
+                parameters |= {f"{kind}_slot": slot for kind, slot in slots.items()}
             written, fresh = self._database.fetch(self._insert, [parameters[name] for name in self._order])
         except psycopg.errors.CheckViolation as error:
             if kind := kind_of(error.diag.constraint_name):
@@ -155,7 +157,7 @@ class Decisions:
             raise Stale
         return written == _TRUE
 
-    def make_room(self, claim: Claim, rooms: Sequence[Room], kind: str) -> None:
+    def make_room(self, claim: Claim, rooms: Sequence[Room], kind: str, largest: int) -> None:
         """Deal the shared quota of this kind anew; what a party has in use is known from the next look-up.
 
         Raises Unavailable where that could not be done.
@@ -163,7 +165,7 @@ class Decisions:
         for room in rooms:
             if room.kind == kind and kind in SHARED and room.limit is not None:
                 try:
-                    self._quotas.deal(kind, room.id, claim.currency, limit=room.limit, amount=claim.amount)
+                    self._quotas.deal(kind, room.id, claim.currency, limit=room.limit, amount=claim.amount, largest=largest)
                 except psycopg.Error as error:
                     raise Unavailable(f"the quota of the {kind} could not be dealt: {error}") from error
 
@@ -270,12 +272,12 @@ _COLUMNS = (
     "claim_id", "digest", "decided_at", "decision", "gate", "order_id", "amount", "currency", "claim", "answer",
     "feature_set", "features", "raw", "score", "threshold", "model_version", "segment", "certificate_id",
     "appetite_version", "policy_version", "rules_version", "guarantee", "once", "code_version", "audit_selected",
-    "audit_probability", "settles_at", "slot",
+    "audit_probability", "settles_at", "merchant_slot", "guarantee_slot",
 )  # fmt: skip
 _TYPES = (
     {name: "bigint" for name in ("decided_at", "settles_at", "due_at", "amount", "counted", "paid", "paid_at", "refunded", "largest", "bound")}
     | {name: "float8" for name in ("raw", "score", "threshold", "audit_probability")}
-    | {"digest": "bytea", "items": "jsonb", "slot": "smallint"}
+    | {"digest": "bytea", "items": "jsonb", "merchant_slot": "smallint", "guarantee_slot": "smallint"}
     | {name: "boolean" for name in ("audit_selected", "shipped", "delivered")}
 )
 _READ_COLUMNS = (

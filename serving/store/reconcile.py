@@ -82,7 +82,7 @@ def mend(connection: Connection, account: Account, now: int) -> None:
         with connection.transaction():
             release(connection, claims, (), now)
         # The balances followed what was remembered wrongly, or did not: computed anew in either case.
-        rows = connection.execute("SELECT DISTINCT kind, id, currency, slot FROM reservation WHERE claim_id = ANY(%s)", (claims,))
+        rows = connection.execute(_TOUCHED, (claims,))
         for kind, name, currency, slot in rows.fetchall():
             key = (kind, name, currency)
             of.setdefault("party_quota" if kind in PARTIES else "shared_quota", []).append(key if kind in PARTIES else (*key, slot))
@@ -94,16 +94,17 @@ def mend(connection: Connection, account: Account, now: int) -> None:
                     connection.execute(statement, columns)
 
 
-_APPROVALS = f"SELECT {APPROVAL_COLUMNS} FROM decision LEFT JOIN release USING (claim_id) WHERE slot IS NOT NULL"
+_TOUCHED = "SELECT DISTINCT kind, id, currency, slot FROM reservation WHERE claim_id = ANY(%s) AND kind NOT IN ('hour', 'day')"
+_APPROVALS = f"SELECT {APPROVAL_COLUMNS} FROM decision LEFT JOIN release USING (claim_id) WHERE settles_at IS NOT NULL"
 _PARTIES = ", ".join(f"'{kind}'" for kind in PARTIES)
-_SHARED = ", ".join(f"'{kind}'" for kind in SHARED)
+_FREED = ", ".join(f"'{kind}'" for kind in SHARED if kind not in CLOCKED)
 _CLOCKED = ", ".join(f"'{kind}'" for kind in CLOCKED)
 _OF_PARTY = """
     coalesce(sum(CASE WHEN state IS NULL THEN amount ELSE released.lost END), 0)::bigint AS used,
     coalesce(sum(released.lost), 0)::bigint AS lost, count(*) FILTER (WHERE state = 'settled') AS settled,
     max(at) FILTER (WHERE released.lost > 0) AS lost_at
 """
-_OF_SHARED = f"coalesce(sum(amount) FILTER (WHERE kind IN ({_CLOCKED}) OR state IS NULL), 0)::bigint AS used"
+_OF_SHARED = "coalesce(sum(amount) FILTER (WHERE state IS NULL), 0)::bigint AS used"
 _RELEASED = "reservation LEFT JOIN release AS released USING (claim_id)"
 _COMPARE_PARTIES = f"""
     WITH computed AS (SELECT kind, id, currency, {_OF_PARTY} FROM {_RELEASED} WHERE kind IN ({_PARTIES}) GROUP BY kind, id, currency)
@@ -111,19 +112,27 @@ _COMPARE_PARTIES = f"""
       computed.used, computed.lost, computed.settled, (computed.lost_at IS NOT NULL)::int
     FROM party_quota AS stored FULL JOIN computed USING (kind, id, currency)
 """
-# Quotas of hours and days are deleted some time after their end.
 _COMPARE_SHARED = f"""
     WITH computed AS (
-      SELECT kind, id, currency, slot, {_OF_SHARED} FROM {_RELEASED} WHERE kind IN ({_SHARED}) GROUP BY kind, id, currency, slot
+      SELECT kind, id, currency, slot, {_OF_SHARED} FROM {_RELEASED} WHERE kind IN ({_FREED}) GROUP BY kind, id, currency, slot
     )
     SELECT kind, id, currency, slot, stored.used, computed.used
-    FROM shared_quota AS stored FULL JOIN computed USING (kind, id, currency, slot)
-    WHERE stored.kind IS NOT NULL OR kind NOT IN ({_CLOCKED})
-      OR id >= to_char((now() AT TIME ZONE 'UTC') - make_interval(days => {KEPT_DAYS}), 'YYYY-MM-DD')
+    FROM (SELECT * FROM shared_quota WHERE kind IN ({_FREED})) AS stored FULL JOIN computed USING (kind, id, currency, slot)
+"""
+# Never freed, so nobody has to know in which slot; deleted some time after their end.
+_COMPARE_CLOCKED = f"""
+    WITH computed AS (
+      SELECT kind, id, currency, sum(amount)::bigint AS used FROM reservation WHERE kind IN ({_CLOCKED}) GROUP BY kind, id, currency
+    ), stored AS (
+      SELECT kind, id, currency, sum(used)::bigint AS used FROM shared_quota WHERE kind IN ({_CLOCKED}) GROUP BY kind, id, currency
+    )
+    SELECT kind, id, currency, stored.used, computed.used FROM stored FULL JOIN computed USING (kind, id, currency)
+    WHERE stored.used IS NOT NULL OR id >= to_char((now() AT TIME ZONE 'UTC') - make_interval(days => {KEPT_DAYS}), 'YYYY-MM-DD')
 """
 # What is dealt under one limit is not more than it.
 _COMPARE_SHARES = """
-    SELECT kind, id, currency, sum(share), least(sum(share), dealt) FROM shared_quota GROUP BY kind, id, currency, dealt
+    SELECT kind, id, currency, sum(share)::bigint, least(sum(share), dealt)::bigint FROM shared_quota WHERE dealt >= 0
+    GROUP BY kind, id, currency, dealt
 """
 _COMPARE_ORDERS = """
     WITH computed AS (
@@ -135,6 +144,7 @@ _COMPARE_ORDERS = """
 _COMPARED: tuple[tuple[str, int, tuple[str, ...], str, dict[str, Any]], ...] = (
     ("party_quota", 3, ("used", "lost", "settled", "has a loss"), _COMPARE_PARTIES, {}),
     ("shared_quota", 4, ("used",), _COMPARE_SHARED, {}),
+    ("clocked", 3, ("used",), _COMPARE_CLOCKED, {}),
     ("shares", 3, ("together",), _COMPARE_SHARES, {}),
     ("order_account", 1, ("approved",), _COMPARE_ORDERS, {}),
 )
@@ -178,6 +188,25 @@ _MENDED = {
         """,
         f"""
         UPDATE shared_quota SET dealt = -1 WHERE (kind, id, currency) IN (SELECT kind, id, currency FROM {_SHARED_KEYS})
+        """,
+    ),
+    "clocked": (
+        f"""
+        INSERT INTO shared_quota (kind, id, currency, slot, dealt, share, used) SELECT *, 0, -1, 0, 0 FROM {_PARTY_KEYS}
+        ORDER BY 1, 2, 3 ON CONFLICT DO NOTHING
+        """,
+        f"""
+        SELECT FROM shared_quota WHERE (kind, id, currency) IN (SELECT kind, id, currency FROM {_PARTY_KEYS})
+        ORDER BY kind COLLATE "C", id COLLATE "C", currency COLLATE "C", slot FOR UPDATE
+        """,
+        # All of it in the first slot.
+        f"""
+        UPDATE shared_quota AS stored SET dealt = -1, used = CASE slot WHEN 0 THEN computed.used ELSE 0 END
+        FROM (
+          SELECT kind, id, currency, coalesce(sum(amount), 0)::bigint AS used
+          FROM {_PARTY_KEYS} LEFT JOIN reservation USING (kind, id, currency) GROUP BY kind, id, currency
+        ) AS computed
+        WHERE (stored.kind, stored.id, stored.currency) = (computed.kind, computed.id, computed.currency)
         """,
     ),
     "shares": (

@@ -35,7 +35,6 @@ class Approval:
     amount: int
     decided_at: int
     settles_at: int
-    slot: int
     comes_back: bool
     back: bool
     """Whether the claim itself told that the goods are back."""
@@ -206,8 +205,8 @@ def forget_old(connection: Connection, now: int) -> int:
 
 
 _CONCERNED = """
-    SELECT claim_id FROM decision WHERE claim_id = ANY(%(claims)s) AND slot IS NOT NULL
-    UNION SELECT claim_id FROM decision WHERE order_id = ANY(%(orders)s) AND slot IS NOT NULL
+    SELECT claim_id FROM decision WHERE claim_id = ANY(%(claims)s) AND settles_at IS NOT NULL
+    UNION SELECT claim_id FROM decision WHERE order_id = ANY(%(orders)s) AND settles_at IS NOT NULL
 """
 _KEYS = """
     SELECT claim_id, kind, id, currency, slot FROM reservation WHERE claim_id = ANY(%s) AND kind NOT IN ('hour', 'day')
@@ -222,7 +221,7 @@ _LOCK_SHARED = """
     ORDER BY kind COLLATE "C", id COLLATE "C", currency COLLATE "C", slot FOR UPDATE OF shared_quota
 """
 APPROVAL_COLUMNS = """
-    claim_id, order_id, currency, amount, decided_at, settles_at, slot, claim::jsonb ->> 'remedy' = 'return_and_refund',
+    claim_id, order_id, currency, amount, decided_at, settles_at, claim::jsonb ->> 'remedy' = 'return_and_refund',
       claim::jsonb #>> '{return_parcel,received_at}' IS NOT NULL, state, lost
 """
 _APPROVALS = f"SELECT {APPROVAL_COLUMNS} FROM decision LEFT JOIN release USING (claim_id) WHERE claim_id = ANY(%s)"
@@ -262,13 +261,13 @@ _ADD_TO_SHARED = """
 _NEXT_DUE = f"""
     WITH due AS (
       SELECT settles_at FROM decision
-      WHERE slot IS NOT NULL AND settles_at > (SELECT moment FROM settled_until)
+      WHERE settles_at > (SELECT moment FROM settled_until)
         AND settles_at <= least(%(now)s::bigint, ({SETTLED_BEFORE}))
       ORDER BY settles_at LIMIT %(batch)s
     )
     SELECT (SELECT moment FROM settled_until), (SELECT max(settles_at) FROM due)
 """
-_DUE = "SELECT claim_id FROM decision WHERE slot IS NOT NULL AND settles_at > %s AND settles_at <= %s"
+_DUE = "SELECT claim_id FROM decision WHERE settles_at > %s AND settles_at <= %s"
 _FORGET = """
     DELETE FROM shared_quota
     WHERE kind = ANY(%(kinds)s)

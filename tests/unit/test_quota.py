@@ -84,7 +84,7 @@ def test_a_claim_occupies_no_quota_of_a_party_that_it_does_not_name() -> None:
 
 @pytest.mark.parametrize(("used", "passed"), [(0, True), (90, True), (91, False), (200, False)])
 def test_the_gate_lets_pass_exactly_what_has_room_in_every_quota(used: int, passed: bool) -> None:
-    rooms = [Room("buyer", "b", 1_000, 0, "known"), Room("device", "d", 100, used), Room("hour", "h", 1, None)]
+    rooms = [Room("buyer", "b", 1_000, 0, "known"), Room("device", "d", 100, used), Room("hour", "h", 50, None)]
     gate = quota_gate(rooms, 10)
     assert (gate.gate, gate.passed) == ("quota", passed)
     assert gate.detail == f"device: 10 asked, {used} of 100 in use"
@@ -110,19 +110,25 @@ def test_first_shares_are_the_limit_together(limit: int, slots: int) -> None:
     assert sum(share_of(limit, slot, slots) for slot in range(slots)) == limit
 
 
-@given(st.integers(1, 10**6), st.lists(st.integers(0, 10**5), min_size=1, max_size=20), st.integers(1, 10**5), st.data())
+@given(
+    st.integers(1, 10**6), st.lists(st.integers(0, 10**5), min_size=1, max_size=20), st.integers(1, 10**5), st.integers(0, 10**6),
+    st.data(),
+)  # fmt: skip
 def test_what_is_dealt_is_the_limit_and_has_room_for_the_asker_and_for_what_is_in_use(
-    limit: int, used: list[int], amount: int, data: st.DataObject
+    limit: int, used: list[int], amount: int, scarce: int, data: st.DataObject
 ) -> None:
     slot = data.draw(st.integers(0, len(used) - 1))
-    shares = deal(limit, used, slot, amount)
+    dealt = deal(limit, used, slot, amount, scarce)
     if sum(used) + amount > limit:
-        assert shares is None
+        assert dealt is None
         return
-    assert shares is not None
-    assert sum(shares) == limit
-    assert all(share >= taken for share, taken in zip(shares, used, strict=True))
-    assert shares[slot] >= used[slot] + amount
+    assert dealt is not None
+    assert sum(dealt.shares) == limit
+    assert all(share >= taken for share, taken in zip(dealt.shares, used, strict=True))
+    assert dealt.shares[dealt.slot] >= used[dealt.slot] + amount
+    together = limit - sum(used) < scarce
+    assert dealt.slot == (0 if together else slot)
+    assert not together or dealt.shares[1:] == used[1:]
 
 
 # --- what became of an approval ----------------------------------------------------------------------------------

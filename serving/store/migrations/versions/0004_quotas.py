@@ -63,13 +63,14 @@ def upgrade() -> None:
     op.execute("INSERT INTO settled_until (moment) VALUES (0)")
     op.execute("""
         ALTER TABLE decision
-          -- When an approval settles by itself.
+          -- When an approval settles by itself; null for what has reserved nothing: reviews, and all from before.
           ADD settles_at bigint,
-          -- The slot of the shared quotas that it reserved in; null where it reserved nothing.
-          ADD slot smallint
+          -- Where it reserved in these quotas, to be freed there.
+          ADD merchant_slot smallint,
+          ADD guarantee_slot smallint
     """)
-    op.execute("CREATE INDEX decision_settles_at ON decision (settles_at) WHERE slot IS NOT NULL")
-    op.execute("CREATE INDEX decision_order_id ON decision (order_id) WHERE slot IS NOT NULL")
+    op.execute("CREATE INDEX decision_settles_at ON decision (settles_at) WHERE settles_at IS NOT NULL")
+    op.execute("CREATE INDEX decision_order_id ON decision (order_id) WHERE settles_at IS NOT NULL")
     op.execute("""
         CREATE INDEX event_order_id ON event (order_id)
         WHERE order_id IS NOT NULL AND type IN ('return_received', 'chargeback')
@@ -77,21 +78,21 @@ def upgrade() -> None:
     op.execute("""
         -- Every quota that an approval has reserved in.
         CREATE VIEW reservation AS
-        SELECT claim_id, order_id, currency, amount, decided_at, settles_at, slot, kind, id
+        SELECT claim_id, order_id, currency, amount, decided_at, settles_at, kind, id, slot
         FROM decision
         CROSS JOIN LATERAL (SELECT claim::jsonb AS body, to_timestamp(decided_at / 1000000) AT TIME ZONE 'UTC' AS moment OFFSET 0) AS read
         CROSS JOIN LATERAL (VALUES
-          ('buyer', body #>> '{buyer,buyer_id}'), ('device', body #>> '{device,device_id}'),
-          ('address', body #>> '{order,address_id}'), ('payment', body #>> '{order,payment_id}'),
-          ('merchant', body #>> '{merchant,merchant_id}'), ('guarantee', guarantee),
-          ('hour', to_char(moment, 'YYYY-MM-DD"T"HH24')), ('day', to_char(moment, 'YYYY-MM-DD'))
-        ) AS one (kind, id)
-        WHERE slot IS NOT NULL AND id IS NOT NULL
+          ('buyer', body #>> '{buyer,buyer_id}', NULL::smallint), ('device', body #>> '{device,device_id}', NULL),
+          ('address', body #>> '{order,address_id}', NULL), ('payment', body #>> '{order,payment_id}', NULL),
+          ('merchant', body #>> '{merchant,merchant_id}', merchant_slot), ('guarantee', guarantee, guarantee_slot),
+          ('hour', to_char(moment, 'YYYY-MM-DD"T"HH24'), NULL), ('day', to_char(moment, 'YYYY-MM-DD'), NULL)
+        ) AS one (kind, id, slot)
+        WHERE settles_at IS NOT NULL AND id IS NOT NULL
     """)
 
 
 def downgrade() -> None:
     op.execute("DROP VIEW reservation")
     op.execute("DROP INDEX decision_settles_at, decision_order_id, event_order_id")
-    op.execute("ALTER TABLE decision DROP settles_at, DROP slot")
+    op.execute("ALTER TABLE decision DROP settles_at, DROP merchant_slot, DROP guarantee_slot")
     op.execute("DROP TABLE settled_until, release, shared_quota, party_quota")
