@@ -69,11 +69,11 @@ def log_values(outcomes: NDArray[np.int64], alpha: float) -> NDArray[np.float64]
     total = np.concatenate([np.zeros((len(STAKES), 1)), np.cumsum(steps, axis=1)], axis=1)
     path = np.empty(count)
     weights = 6.0 / (math.pi * np.arange(1, count // EVERY + 2)) ** 2
-    starts = np.arange(len(weights)) * EVERY
     # log of sum over entered runs of w_k * exp(-total[s, start_k]), for each stake, grows run by run.
     held = np.full(len(STAKES), -np.inf)
-    for run, start in enumerate(starts):
-        held = np.logaddexp(held, math.log(weights[run]) - total[:, start])
+    for run, weight in enumerate(weights):
+        start = run * EVERY
+        held = np.logaddexp(held, math.log(weight) - total[:, start])
         end = min(start + EVERY, count)
         if end == start:
             continue

@@ -5,11 +5,11 @@ from dataclasses import dataclass
 
 import numpy as np
 import structlog
-from risk.promise.watch import Watched, watch
 
 from risk.promise.appetite import Appetite, Segment
 from risk.promise.certificate import Certificate
 from risk.promise.thin import kept_of
+from risk.promise.watch import Watched, watch
 from serving import metrics
 from serving.store.database import Connection
 from serving.store.switch import turn

@@ -20,7 +20,9 @@ from training.certificates.write import put_in, signature_of
 
 DAY = 86_400_000_000
 FROM, TO = "2026-04-01", "2026-10-31"
-SHIPPED = (Path(__file__).resolve().parents[2] / "risk" / "promise" / "appetite.toml").read_text(encoding="utf-8")
+SHIPPED = (Path(__file__).resolve().parents[2] / "risk" / "promise" / "appetite.toml").read_text(encoding="utf-8").replace(
+    "looks = 1", "looks = 2"
+)
 LENIENT = SHIPPED.replace("alpha = 0.03", "alpha = 0.06")
 
 
