@@ -363,7 +363,7 @@ def run(root: Path, repetitions: int = 500, claims: int = 200_000) -> dict[str, 
         "made up": (invented(np.random.default_rng(1), heavy=False), ALPHA),
         "made up, a fifth of amounts heavy-tailed": (invented(np.random.default_rng(2), heavy=True), ALPHA),
         # Where the share of abuse hardly grows with the score, so that a threshold is easily taken too high.
-        "simulated marketplace": (marketplace(plain), ALPHA / 2),
+        "simulated marketplace": (marketplace(plain), 0.02),
     }
     figures: dict[str, Any] = {"delta": DELTA, "repetitions": repetitions, "promise": {}}
     for number, (name, (world, alpha)) in enumerate(worlds.items()):
