@@ -10,6 +10,7 @@ COMMANDS = {
     "keys": ("serving.commands.keys", "make, list and revoke API keys"),
     "switch": ("serving.commands.switch", "turn approving at once off or on, for everything or a segment"),
     "load": ("serving.commands.load", "load the event log of a history"),
+    "reconcile": ("serving.commands.reconcile", "compute the balances of all quotas and orders again and report differences"),
     "demo": ("serving.commands.demo", "everything at once on a simulated marketplace: what `make run` does"),
     "stop": ("serving.commands.stop", "stop the embedded PostgreSQL"),
 }

@@ -242,6 +242,11 @@ def test_promoting_the_champion_itself_leaves_it_where_it_is(candidates: dict[st
     assert (tmp_path / "champion").resolve() == before
 
 
+def test_promoting_a_bundle_that_may_approve_nothing_says_so(bundle: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert training(["promote", str(bundle), "--to", str(tmp_path)]) == 0
+    assert "no certificate: every claim will go to a person" in capsys.readouterr().err
+
+
 def test_a_bundle_that_was_altered_is_not_promoted(bundle: Path, tmp_path: Path) -> None:
     altered = tmp_path / "altered"
     altered.mkdir()
