@@ -27,7 +27,7 @@ from risk.promise.appetite import load_appetite
 from risk.promise.watch import watch
 from tests.benchmarks.marketplace import Place
 from training.certificates.drawn import Drawn, Pool, drawn
-from training.certificates.sequence import fewest, fixed_sequence
+from training.certificates.sequence import candidates, fixed_sequence
 from training.score import origin_of, write_scores
 from training.train import Slice, plain_threshold
 
@@ -141,17 +141,17 @@ def mapie_drawn(sample: Sample) -> float | None:
 
 
 def _mapie(score: Floats, abuse: NDArray[np.int64], alpha: float) -> float | None:
-    ranked, first = np.sort(score), 3 * fewest(alpha, DELTA)
-    if len(ranked) <= first:
+    # The same thresholds as ours, so that only the tests differ.
+    grid = np.array([threshold for threshold, _rows in candidates(np.sort(score), alpha, DELTA)])
+    if not len(grid):
         return None
-    places = np.unique(np.geomspace(first, len(ranked), 60).astype(int)) - 1
     # What it controls is the precision of the positive class: here the honest claims.
     controller = BinaryClassificationController(
         predict_function=lambda scores: np.column_stack([scores[:, 0], 1.0 - scores[:, 0]]),
         risk=precision,
         target_level=1 - alpha,
         confidence_level=1 - DELTA,
-        list_predict_params=1.0 - ranked[places],
+        list_predict_params=1.0 - grid,
         fwer_method="fixed_sequence",
     )
     with warnings.catch_warnings():

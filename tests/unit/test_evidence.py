@@ -60,15 +60,17 @@ def test_too_much_abuse_at_the_lowest_scores_is_said_to_be_beyond_any_number_of_
 
 def test_what_is_missing_would_have_been_enough_in_four_of_five_cases() -> None:
     rng = np.random.default_rng(3)
-    found = judged(_pool(rng, 700, 0.018), SMALL, APPETITE).evidence
+    pool = _pool(rng, 700, 0.018)
+    found = judged(pool, SMALL, APPETITE).evidence
     assert found.status == "not_enough_evidence"
     assert found.missing > 0
     rate = found.abusive / found.drawn
-    share = found.drawn / (2 * found.drawn)
+    share = found.drawn / pool.selected.sum()
+    assert 0.4 < share <= 0.5
     wanted = needed(ALPHA, ERROR, rate)
     assert wanted is not None
-    # The lowest threshold had half of the drawn claims below it, and so has it of those that are missing.
-    assert found.missing == pytest.approx((wanted - found.drawn) / share, abs=4)
+    # Of those that are missing the same share lies below the lowest threshold.
+    assert found.missing == pytest.approx((wanted - found.drawn) / share, abs=1)
     assert "approve nothing here" in found.detail
 
 
