@@ -43,6 +43,7 @@ FIGURES = ("rate", "p50", "p99", "cpu")
 def without_quotas() -> Flask:
     """The service as it would be without quotas: nothing is looked up, checked or reserved for them."""
     decisions.reserve = lambda approved, after: "none AS (SELECT 1)"  # type: ignore[assignment]
+    decisions.CHECKED = "NULL"
     lookup._BALANCES = "NULL::bigint[]"
     decision.quota_gate = lambda rooms, amount: Gate("quota", passed=True, detail="")  # type: ignore[assignment]
     decision.Decider._rooms = lambda *_: ()  # type: ignore[method-assign]
