@@ -10,7 +10,9 @@ from risk.decision import Decision
 from risk.order import out_of_order
 from risk.policy.cover import Judgement
 from risk.policy.texts import sentences
+from risk.promise.certificate import Standing
 from risk.reasons import Reason
+from serving.store.audits import Audits
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
@@ -141,6 +143,47 @@ class CaseList(Part):
     next: str | None = Field(description="Pass as `after` for the next page; null on the last one.")
 
 
+class TurnAnswer(Part):
+    segment: str
+    on: bool
+    turned_at: Moment
+    who: str
+    why: str
+
+
+class SwitchAnswer(Part):
+    """Whether approving at once is turned on; a segment is only where `all` is, too."""
+
+    switches: dict[str, bool]
+    turns: list[TurnAnswer] = Field(description="The latest hundred, the newest first.")
+
+
+class AuditsAnswer(Part):
+    drawn: int = Field(description="Audits of approvals under the certificate, since the segment was last turned on.")
+    counted: int = Field(description="Of them those that are watched; draws beyond the promise's own are thinned.")
+    abusive: int = Field(description="Of the counted ones, overdue ones included.")
+    pending: int
+    overdue: int = Field(description="Audits that nobody decided by their due date; they count as abuse.")
+    value: float = Field(description="What a stake of 1 on the promise being broken has become.")
+    alarm: float = Field(description="The value at which the segment is turned off.")
+
+
+class SegmentPromise(Part):
+    segment: str
+    on: bool
+    threshold: float | None
+    detail: str
+    audits: AuditsAnswer | None
+
+
+class PromiseAnswer(Part):
+    """What is promised of the money approved at once, and what audits have shown since."""
+
+    appetite_version: str
+    certificate_id: str | None
+    segments: list[SegmentPromise]
+
+
 class ProblemPart(Part):
     pointer: str
     detail: str
@@ -239,4 +282,23 @@ def decision_part(
         "case_id": case_id,
         "policy_version": policy,
         "appetite_version": appetite,
+    }
+
+
+def promise_part(segment: str, stands: Standing, audits: Audits | None, *, on: bool) -> dict[str, Any]:
+    """What is promised of one segment as JSON."""
+    part = {"segment": segment, "on": on, "threshold": stands.threshold, "detail": stands.detail, "audits": None}
+    if audits is None:
+        return part
+    watched = audits.watched
+    return part | {
+        "audits": {
+            "drawn": audits.drawn,
+            "counted": watched.audits,
+            "abusive": watched.abusive,
+            "pending": audits.pending,
+            "overdue": audits.overdue,
+            "value": watched.value,
+            "alarm": audits.needed,
+        }
     }

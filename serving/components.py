@@ -20,6 +20,7 @@ from serving.store.database import Database
 from serving.store.decisions import Decisions
 from serving.store.events import Events
 from serving.store.keys import Keys
+from serving.store.switch import Switches
 from serving.store.totals import STALEST
 
 NAME = "risk"
@@ -35,6 +36,7 @@ class Components:
     decisions: Decisions
     events: Events
     keys: Keys
+    switches: Switches
     service: ClaimService
 
 
@@ -72,6 +74,7 @@ def build(
         decisions=decisions,
         events=Events(database, features, stalest=stalest),
         keys=Keys(database),
+        switches=Switches(database, decider.appetite),
         service=ClaimService(decisions=decisions, champion=champion, decider=decider, clock=clock),
     )
 

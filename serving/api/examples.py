@@ -94,5 +94,9 @@ def bodies() -> dict[str, dict[str, Any]]:
     return {
         "decide": {"Fruit of which a part is spoiled": CLAIM},
         "decideBatch": {"One claim": {"claims": [CLAIM]}},
+        "turnSwitch": {
+            "Everything goes to a person": {"on": False, "why": "parcels of one carrier are reported lost by the hundred"},
+            "A segment is approved again": {"segment": "small", "on": True, "why": "the carrier's scans are back"},
+        },
         "events": {kind: {"events": [{"type": kind} | event]} for kind, event in EVENTS.items()},
     }

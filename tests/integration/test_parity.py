@@ -125,7 +125,7 @@ def test_a_replayed_day_gives_the_features_scores_and_decisions_of_the_bulk_path
         start = end - 60 * DAY
         rows = _claims(history, rows_until(history, start), rows_until(history, start + DAY))
         scored = scored_claims(history, bundle, start, start + DAY)
-        decided = decided_claims(history, bundle, start, start + DAY)
+        decided = decided_claims(history, bundle, start, start + DAY, load_appetite())
     assert len(rows) > 10
     assert {*decided["decision"]} == {"approve", "review"}
     _move_watermark(database, start + DAY // 2)
