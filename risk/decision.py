@@ -2,7 +2,7 @@
 
 import hashlib
 import hmac
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Literal
@@ -91,6 +91,7 @@ class Decider:
         self.appetite = appetite
         self._policies = policies
         self._secret = audit_secret
+        self._limits: dict[tuple[str, str], Mapping[str, int]] = {}
         self._places = {wanted: features.aggregates.index(wanted) for wanted in (_ORDERS, _ABUSE) if wanted in features.aggregates}
 
     def decide(
@@ -165,7 +166,13 @@ class Decider:
         ids = parties(claim)
         guarantee = judgement.best.guarantee if judgement.best else None
         named = {**{kind: ids[kind] for kind in PARTIES}, **shared_ids(claim.merchant.merchant_id, guarantee, moment)}
-        return rooms_of(limits_of(self.appetite, claim.currency, step), named, past.balances, step)
+        return rooms_of(self._limits_of(claim.currency, step), named, past.balances, step)
+
+    def _limits_of(self, currency: str, step: TrustStep) -> Mapping[str, int]:
+        found = self._limits.get((currency, step.name))
+        if found is None:
+            found = self._limits[currency, step.name] = limits_of(self.appetite, currency, step)
+        return found
 
     def _step(self, known: Facts, past: Past, moment: int) -> TrustStep:
         """The buyer's trust step; the first where nothing is known of the past."""

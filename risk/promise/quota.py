@@ -8,12 +8,14 @@ became of it afterwards is a function of everything that is known of it, in what
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import Literal
+from functools import lru_cache
+from typing import Literal, NamedTuple
 
 from risk.gates import Gate
 from risk.promise.appetite import PARTIES, SHARED, Appetite, TrustStep
 
 _DAY = 86_400_000_000
+_HOUR = 3_600_000_000
 KINDS = (*PARTIES, *SHARED)
 """Every kind of quota, in the order in which a gate and an answer name them."""
 CLOCKED = ("hour", "day")
@@ -46,8 +48,7 @@ class Balances:
     """By kind and id what is in use of those shared quotas that are known to be nearly full."""
 
 
-@dataclass(frozen=True)
-class Room:
+class Room(NamedTuple):
     """One quota that a claim would occupy."""
 
     kind: str
@@ -101,8 +102,13 @@ def rooms_of(limits: Mapping[str, int], ids: Mapping[str, str | None], balances:
 
 def shared_ids(merchant: str, guarantee: str | None, moment: int) -> dict[str, str | None]:
     """The ids of what an approval at a moment shares with others, by kind; hours and days are UTC."""
-    day = datetime.fromtimestamp(moment // 1_000_000, UTC)
-    return {"merchant": merchant, "guarantee": guarantee, "hour": f"{day:%Y-%m-%dT%H}", "day": f"{day:%Y-%m-%d}"}
+    hour = _hour(moment // _HOUR)
+    return {"merchant": merchant, "guarantee": guarantee, "hour": hour, "day": hour[:10]}
+
+
+@lru_cache(maxsize=64)
+def _hour(number: int) -> str:
+    return f"{datetime.fromtimestamp(number * _HOUR // 1_000_000, UTC):%Y-%m-%dT%H}"
 
 
 def quota_gate(rooms: Sequence[Room], amount: int) -> Gate:

@@ -16,7 +16,7 @@ from risk.promise.appetite import SHARED
 from risk.promise.quota import CLOCKED, KINDS, Room
 from serving.store.database import Connection, Database, Prepared
 from serving.store.lookup import Lookup, numbered
-from serving.store.quotas import Crowded, Quotas, kind_of, reserve
+from serving.store.quotas import CHECKED, Crowded, Quotas, kind_without_room, reserve
 from serving.store.totals import DATABASE_NOW, STALEST
 
 
@@ -143,10 +143,12 @@ class Decisions:
             if record.decision == "approve":
                 slots = self._quotas.slots(record.rooms, claim.currency)
                 parameters |= {f"{kind}_slot": slot for kind, slot in slots.items()}
-            written, fresh = self._database.fetch(self._insert, [parameters[name] for name in self._order])
-        except psycopg.errors.CheckViolation as error:
-            if kind := kind_of(error.diag.constraint_name):
+            written, fresh, _room = self._database.fetch(self._insert, [parameters[name] for name in self._order])
+        except (psycopg.errors.CheckViolation, psycopg.errors.InvalidTextRepresentation) as error:
+            if kind := kind_without_room(error):
                 raise Crowded(kind) from error
+            if not isinstance(error, psycopg.errors.CheckViolation):
+                raise Unavailable(f"the decision could not be written down: {error}") from error
             said = "another claim took what was left of the order at the same moment"
             raise Taken("order_reservation", said) from error
         except psycopg.errors.UniqueViolation as error:
@@ -263,7 +265,7 @@ def _insert_statement(features: FeatureSet, stalest: int) -> str:
           SELECT {values(["case_id"])}, claim_id, {values(["case_kind", "decided_at", "due_at"])} FROM written
           WHERE {values(["case_id"])} IS NOT NULL
         )
-        SELECT EXISTS (SELECT FROM written), fresh FROM clock
+        SELECT EXISTS (SELECT FROM written), fresh, {CHECKED} FROM clock
     """
 
 

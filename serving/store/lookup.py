@@ -210,10 +210,11 @@ def _cut(window: int) -> str:
 
 
 _MONEY = _array(1, 8)
-_PROBES = ", ".join(f"({place}::bigint, '{kind}', %({kind})s)" for place, kind in enumerate(PARTIES))
+_PLACES = " ".join(f"WHEN '{kind}' THEN {place}::bigint" for place, kind in enumerate(PARTIES))
+_IDS = ", ".join(f"%({kind})s" for kind in PARTIES)
+_OWN = " ".join(f"WHEN '{kind}' THEN id = %({kind})s" for kind in PARTIES)
+# One walk over the index for all four; one id may stand for parties of two kinds.
 _BALANCES = (
-    f"(SELECT array_agg(ARRAY[probe.place, used, settled, coalesce(lost_at, {_NONE})])"
-    f" FROM (VALUES {_PROBES}) AS probe (place, kind, key), LATERAL"
-    " (SELECT used, settled, lost_at FROM party_quota"
-    " WHERE id = probe.key AND kind = probe.kind AND currency = %(currency)s LIMIT 1) AS balance)"
+    f"(SELECT array_agg(ARRAY[CASE kind {_PLACES} END, used, settled, coalesce(lost_at, {_NONE})])"
+    f" FROM party_quota WHERE id = ANY (ARRAY[{_IDS}]) AND currency = %(currency)s AND CASE kind {_OWN} END)"
 )

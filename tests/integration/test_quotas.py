@@ -17,7 +17,7 @@ from risk.promise.quota import KINDS, Room
 from serving.__main__ import main
 from serving.store.database import Database, Prepared
 from serving.store.lookup import numbered
-from serving.store.quotas import SLOTS, Quotas, reserve
+from serving.store.quotas import CHECKED, SLOTS, Quotas, kind_without_room, reserve
 from serving.store.reconcile import Account, mend
 from serving.store.releases import forget_old, settle_due
 from tests.conftest import Service, run_service
@@ -170,7 +170,7 @@ def connections(database_url: str) -> Iterator[list[tuple[Database, Quotas]]]:
         database.close()
 
 
-_STATEMENT, _ORDER = numbered(f"WITH first AS (SELECT 1), {reserve('true', 'first')} SELECT count(*) FROM shared")
+_STATEMENT, _ORDER = numbered(f"WITH first AS (SELECT 1), {reserve('true', 'first')} SELECT {CHECKED}")
 RESERVE = Prepared(b"reserve_alone", _STATEMENT.encode())
 
 
@@ -184,7 +184,8 @@ def take(part: tuple[Database, Quotas], merchant: str, amount: int, limit: int, 
         try:
             database.fetch(RESERVE, [given[name] for name in _ORDER])
             return slot
-        except psycopg.errors.CheckViolation:
+        except (psycopg.errors.CheckViolation, psycopg.errors.InvalidTextRepresentation) as error:
+            assert kind_without_room(error) == "merchant"
             if not quotas.deal("merchant", merchant, "CNY", limit=limit, amount=amount, largest=largest):
                 return None
     raise AssertionError(f"{attempts} times dealt in vain")

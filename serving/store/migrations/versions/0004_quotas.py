@@ -5,35 +5,26 @@ from alembic import op
 revision = "0004"
 down_revision = "0003"
 
-_PARTIES = ("buyer", "device", "address", "payment")
-_SHARED = ("merchant", "guarantee", "hour", "day")
-
-
-def _checks(kinds: tuple[str, ...]) -> str:
-    """A reservation without room breaks the check of its kind, whose name the service reads."""
-    return ",\n".join(f"  CONSTRAINT {kind}_quota CHECK (used >= 0 OR kind <> '{kind}')" for kind in kinds)
-
 
 def upgrade() -> None:
-    op.execute(f"""
+    op.execute("""
         -- What one party has in use of its quota. The limit is not here: it comes with each decision.
         CREATE TABLE party_quota (
           kind text COLLATE "C" NOT NULL,
           id text COLLATE "C" NOT NULL,
           currency text COLLATE "C" NOT NULL,
           -- Reserved and lost.
-          used bigint NOT NULL,
+          used bigint NOT NULL CHECK (used >= 0),
           lost bigint NOT NULL DEFAULT 0,
           -- Approvals that settled without a loss.
           settled integer NOT NULL DEFAULT 0,
           -- When the latest loss was that is not recovered.
           lost_at bigint,
-          PRIMARY KEY (id, kind, currency),
-        {_checks(_PARTIES)}
+          PRIMARY KEY (id, kind, currency)
         )
         WITH (fillfactor = 80)
     """)
-    op.execute(f"""
+    op.execute("""
         -- A quota that many approvals meet in, in slots: a connection reserves in its own and waits for nobody. All shares
         -- together are the limit that they were dealt under, and no slot uses more than its share.
         CREATE TABLE shared_quota (
@@ -43,9 +34,8 @@ def upgrade() -> None:
           slot smallint NOT NULL,
           dealt bigint NOT NULL,
           share bigint NOT NULL,
-          used bigint NOT NULL,
-          PRIMARY KEY (kind, id, currency, slot),
-        {_checks(_SHARED)}
+          used bigint NOT NULL CHECK (used >= 0),
+          PRIMARY KEY (kind, id, currency, slot)
         )
         WITH (fillfactor = 40)
     """)
