@@ -415,6 +415,7 @@ def test_an_event_frees_what_an_approval_occupied_or_makes_it_a_loss(
         (approved, [], [label("abuse")], LOST),
         (approved, [label("abuse")], [], LOST),
         (approved, [], [chargeback, paid_back()], FREE),
+        (going_back, [outcome("withdrawn")], [], FREE),
     ],
 )
 def test_time_settles_what_nothing_else_did_and_goods_that_are_not_back_are_lost(
@@ -438,6 +439,16 @@ def test_goods_that_were_back_before_the_decision_are_not_lost_when_time_is_over
     assert balance(careful, claim) == OPEN
     assert time_passes(careful, claim) == 1
     assert balance(careful, claim) == SETTLED
+
+
+def test_an_earlier_parcel_of_the_order_does_not_hide_that_the_goods_of_a_later_claim_are_overdue(careful: Service, quick: Api) -> None:
+    purchase = {"order": {"order_id": unique("order")}}
+    quick.tell(an_event("return_received", order_id=purchase["order"]["order_id"]))
+    claim = going_back(quick, **purchase)
+    quick.tell(overdue(claim))
+    assert balance(careful, claim) == LOST
+    quick.tell(received(claim))
+    assert balance(careful, claim) == FREE
 
 
 def test_goods_that_came_back_in_time_are_no_loss_once_time_is_over(own_service: Service) -> None:
