@@ -559,6 +559,13 @@ def test_old_hours_and_days_are_deleted_and_nobody_misses_them(own_service: Serv
     assert all_well(url)
 
 
+def test_a_machine_whose_clock_is_ahead_does_not_free_the_present_hour_and_day(own_service: Service) -> None:
+    approved(own_service.api)
+    with psycopg.connect(own_service.url) as connection:
+        assert forget_old(connection, microseconds(own_service.parts.service.clock()) + 60 * DAY) == 0
+    assert all_well(own_service.url)
+
+
 # --- trust -------------------------------------------------------------------------------------------------------
 
 
