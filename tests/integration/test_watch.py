@@ -80,6 +80,19 @@ def test_whoever_turns_a_segment_on_again_begins_a_new_watch(own_service: Servic
     assert watched(own_service) == ["small"]
 
 
+def test_turning_on_what_is_on_already_does_not_make_the_watch_forget(own_service: Service) -> None:
+    own_service.app.extensions["housekeeping"].stopped.set()
+    own_service.app.extensions["housekeeping"].join(15)
+    label(own_service, audited(own_service, 15), "abuse")
+    for segment in ("small", "all", "small"):
+        assert own_service.api.post("/v1/switch", {"segment": segment, "on": True, "why": "a new version is out"}).status == 200
+    assert promise(own_service)["audits"]["drawn"] >= 15
+    assert watched(own_service) == ["small"]
+    for _ in range(2):
+        assert own_service.api.post("/v1/switch", {"segment": "small", "on": True, "why": "looked at"}).status == 200
+    assert promise(own_service)["audits"]["drawn"] == 0
+
+
 def test_audits_that_nobody_decides_count_as_honest_until_they_are_due_and_as_abuse_from_then_on(own_service: Service) -> None:
     audited(own_service, 15)
     assert watched(own_service) == []
