@@ -260,7 +260,11 @@ def _loss(told: Told) -> tuple[int, str | None]:
         return told.amount, "chargeback"
     if told.outcome == "refused":
         return told.amount, "outcome"
-    if (told.overdue or (told.due and told.comes_back)) and not told.back:
+    # A parcel that was back before the decision may have been another claim's: the platform's word about this one counts more.
+    if told.overdue and not told.returned:
+        return told.amount, "return_overdue"
+    # Nobody waits for the goods of a claim that was withdrawn.
+    if told.due and told.comes_back and not told.back and told.outcome != "withdrawn":
         return told.amount, "return_overdue"
     if told.outcome in ("approved", "part") and told.paid is not None and told.paid < told.amount:
         return told.amount - told.paid, "outcome"

@@ -111,9 +111,9 @@ class Events:
             elif isinstance(event, ParcelMoved) and event.type in _OUTWARD:
                 connection.execute(_MOVED, (event.type == "order_delivered", event.order_id))
             elif isinstance(event, ClaimOutcome):
-                _settle(connection, event)
-        # Labels of one claim in the order in which they were sent, claims in one order for all writers.
-        for place, label in sorted(labels.items(), key=lambda pair: (pair[1].claim_id, pair[0])):
+                _settle(connection, event, now)
+        # Of several labels of one claim the latest counts, as it does for its quotas; claims in one order for all writers.
+        for place, label in sorted(labels.items(), key=lambda pair: (pair[1].claim_id, pair[1].occurred_at, pair[1].event_id)):
             if not self._remember_label(connection, label, now):
                 problems.append(_unknown(place))
         if problems:
@@ -141,6 +141,8 @@ class Events:
         ).fetchone()
         if keys is None:
             return False
+        if _later_known(connection, event, now):
+            return True
         before = connection.execute(
             "SELECT sum(abuse), sum(legitimate) FROM past WHERE claim_id = %s", (event.claim_id,)
         ).fetchone()
@@ -187,14 +189,23 @@ def _release(connection: Connection, events: Sequence[Event], now: int) -> None:
         release(connection, claims, orders, now)
 
 
-def _settle(connection: Connection, event: ClaimOutcome) -> None:
+def _later_known(connection: Connection, event: AbuseLabel | ClaimOutcome, now: int) -> bool:
+    """Whether one that is stamped later was recorded first: of two at the same moment the later stamp counts, everywhere.
+
+    To be asked under the lock under which such events of one claim are recorded.
+    """
+    found = connection.execute(_LATER_KNOWN, (event.claim_id, event.type, now)).fetchone()
+    return found is not None
+
+
+def _settle(connection: Connection, event: ClaimOutcome, now: int) -> None:
     """What people paid on a claim is money that its order has not left; its case, if it has one, is closed.
 
     A later outcome of the same claim replaces the earlier one. Of a claim that was approved at once only what goes beyond
     its amount is new.
     """
     row = connection.execute(_DECIDED, (event.claim_id,)).fetchone()
-    if row is None:
+    if row is None or _later_known(connection, event, now):
         return
     decision, amount, order_id, items, remedy, once, before = row
     asked = event.amount if event.amount is not None else amount
@@ -213,6 +224,7 @@ def _settle(connection: Connection, event: ClaimOutcome) -> None:
             connection.execute(_TAKEN, (event.claim_id, once))
 
 
+_LATER_KNOWN = "SELECT FROM event WHERE claim_id = %s AND type = %s AND known_at > %s LIMIT 1"
 _DECIDED = """
     SELECT decision, amount, order_id, jsonb_path_query_array(claim::jsonb, '$.items[*].item_id')::text, claim::jsonb ->> 'remedy',
       once, (SELECT paid FROM settlement WHERE settlement.claim_id = decision.claim_id)

@@ -14,7 +14,7 @@ from typing import Any
 from risk.promise.appetite import PARTIES
 from risk.promise.quota import CLOCKED, OPEN, Fate, Told, fate_of, weight
 from serving.store.database import Connection
-from serving.store.totals import SETTLED_BEFORE
+from serving.store.totals import DATABASE_NOW, SETTLED_BEFORE
 
 KEPT_DAYS = 40
 """Quotas of hours and days are kept so long after their end."""
@@ -200,7 +200,10 @@ def settle_due(connection: Connection, now: int) -> int | None:
 
 
 def forget_old(connection: Connection, now: int) -> int:
-    """Delete quotas of hours and days that ended more than `KEPT_DAYS` ago; how many rows."""
+    """Delete quotas of hours and days that ended more than `KEPT_DAYS` ago; how many rows.
+
+    Ago by `now` (microseconds) and by the database's clock: a machine whose clock is ahead must not free what is in use.
+    """
     return connection.execute(_FORGET, {"kinds": list(CLOCKED), "days": KEPT_DAYS, "now": now}).rowcount
 
 
@@ -268,8 +271,8 @@ _NEXT_DUE = f"""
     SELECT (SELECT moment FROM settled_until), (SELECT max(settles_at) FROM due)
 """
 _DUE = "SELECT claim_id FROM decision WHERE settles_at > %s AND settles_at <= %s"
-_FORGET = """
+_FORGET = f"""
     DELETE FROM shared_quota
     WHERE kind = ANY(%(kinds)s)
-      AND id < to_char((to_timestamp(%(now)s / 1000000) AT TIME ZONE 'UTC') - make_interval(days => %(days)s), 'YYYY-MM-DD')
+      AND id < to_char((to_timestamp(least(%(now)s, {DATABASE_NOW}) / 1000000) AT TIME ZONE 'UTC') - make_interval(days => %(days)s), 'YYYY-MM-DD')
 """

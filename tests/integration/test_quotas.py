@@ -1,5 +1,6 @@
 """Quotas that hold: over real HTTP on two workers, through events and time, and computed again."""
 
+import json
 import random
 import threading
 from collections import defaultdict
@@ -12,9 +13,11 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from risk.claim import microseconds
 from risk.promise.appetite import PARTIES
 from risk.promise.quota import KINDS, Room
 from serving.__main__ import main
+from serving.events import EventBatch
 from serving.store.database import Database, Prepared
 from serving.store.lookup import numbered
 from serving.store.quotas import CHECKED, SLOTS, Quotas, kind_without_room, reserve
@@ -416,6 +419,7 @@ def test_an_event_frees_what_an_approval_occupied_or_makes_it_a_loss(
         (approved, [], [label("abuse")], LOST),
         (approved, [label("abuse")], [], LOST),
         (approved, [], [chargeback, paid_back()], FREE),
+        (going_back, [outcome("withdrawn")], [], FREE),
     ],
 )
 def test_time_settles_what_nothing_else_did_and_goods_that_are_not_back_are_lost(
@@ -439,6 +443,16 @@ def test_goods_that_were_back_before_the_decision_are_not_lost_when_time_is_over
     assert balance(careful, claim) == OPEN
     assert time_passes(careful, claim) == 1
     assert balance(careful, claim) == SETTLED
+
+
+def test_an_earlier_parcel_of_the_order_does_not_hide_that_the_goods_of_a_later_claim_are_overdue(careful: Service, quick: Api) -> None:
+    purchase = {"order": {"order_id": unique("order")}}
+    quick.tell(an_event("return_received", order_id=purchase["order"]["order_id"]))
+    claim = going_back(quick, **purchase)
+    quick.tell(overdue(claim))
+    assert balance(careful, claim) == LOST
+    quick.tell(received(claim))
+    assert balance(careful, claim) == FREE
 
 
 def test_goods_that_came_back_in_time_are_no_loss_once_time_is_over(own_service: Service) -> None:
@@ -482,6 +496,49 @@ def test_events_about_the_same_parties_in_any_order_do_not_lock_up_with_claims_o
     assert "deadlock" not in server.log
 
 
+def past_of(service: Service, claim: dict[str, Any]) -> tuple[int, int]:
+    """Abuse and legitimate, as the features of later claims and the watch read them."""
+    [(abuse, legitimate)] = rows(service.url, "SELECT sum(abuse), sum(legitimate) FROM past WHERE claim_id = %s", claim["claim_id"])
+    return abuse, legitimate
+
+
+@pytest.mark.parametrize(("earlier", "later", "past", "expected"), [("legitimate", "abuse", (1, 0), LOST), ("abuse", "legitimate", (0, 1), SETTLED)])
+def test_of_two_labels_in_one_batch_the_later_counts_for_quotas_as_for_the_past(
+    careful: Service, quick: Api, earlier: str, later: str, past: tuple[int, int], expected: dict[str, tuple[int, ...]]
+) -> None:
+    claim = approved(quick)
+    quick.tell(a_label(claim["claim_id"], later, occurred_at=stamp(days=1)), a_label(claim["claim_id"], earlier, occurred_at=stamp(days=2)))
+    assert (past_of(careful, claim), balance(careful, claim)) == (past, expected)
+    assert all_well(careful.url)
+
+
+def tell_as_of(service: Service, now: int, event: dict[str, Any]) -> None:
+    """What a worker records that read its clock at `now` (microseconds)."""
+    batch = EventBatch.model_validate_json(json.dumps({"events": [event]}))
+    assert service.parts.events.record(batch.events, now) == ["recorded"]
+
+
+def test_of_two_labels_at_the_same_moment_one_counts_for_quotas_and_past_whichever_is_recorded_first(careful: Service, quick: Api) -> None:
+    claim, now = approved(quick), microseconds(careful.parts.service.clock())
+    tell_as_of(careful, now, a_label(claim["claim_id"], "abuse"))
+    tell_as_of(careful, now - 1_000, a_label(claim["claim_id"], "legitimate"))
+    assert (past_of(careful, claim), balance(careful, claim)) == ((1, 0), LOST)
+    assert all_well(careful.url)
+
+
+def test_of_two_outcomes_at_the_same_moment_one_counts_for_the_order_and_for_who_reads_whichever_is_recorded_first(
+    careful: Service, quick: Api
+) -> None:
+    claim = a_claim(evidence=[])
+    assert quick.decide(claim)["decision"] == "review"
+    now = microseconds(careful.parts.service.clock())
+    tell_as_of(careful, now, an_outcome(claim["claim_id"], "approved"))
+    tell_as_of(careful, now - 1_000, an_outcome(claim["claim_id"], "refused"))
+    assert quick.read(claim["claim_id"])["outcome"]["outcome"] == "approved"
+    order = "SELECT waiting, elsewhere FROM order_account WHERE order_id = %s"
+    assert rows(careful.url, order, claim["order"]["order_id"]) == [(0, AMOUNT)]
+
+
 def test_an_event_about_a_claim_that_nobody_knows_is_refused(quick: Api) -> None:
     events = [an_event("return_overdue", claim_id="nobody"), an_event("refund_recovered", claim_id="nobody")]
     answer = quick.post("/v1/events", {"events": events})
@@ -501,6 +558,13 @@ def test_old_hours_and_days_are_deleted_and_nobody_misses_them(own_service: Serv
         assert forget_old(connection, value(url, "SELECT extract(epoch FROM now())::bigint * 1000000")) == 1
     assert value(url, "SELECT count(*) FROM shared_quota") == 5
     assert all_well(url)
+
+
+def test_a_machine_whose_clock_is_ahead_does_not_free_the_present_hour_and_day(own_service: Service) -> None:
+    approved(own_service.api)
+    with psycopg.connect(own_service.url) as connection:
+        assert forget_old(connection, microseconds(own_service.parts.service.clock()) + 60 * DAY) == 0
+    assert all_well(own_service.url)
 
 
 # --- trust -------------------------------------------------------------------------------------------------------

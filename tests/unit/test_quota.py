@@ -156,6 +156,7 @@ BACK = replace(STAYS, comes_back=True)
         (replace(BACK, due=True, back=True, returned=True, late=True), "recovered", 0),
         (replace(BACK, overdue=True), "lost", 1_000),
         (replace(BACK, overdue=True, back=True, returned=True), "recovered", 0),
+        (replace(BACK, overdue=True, back=True), "lost", 1_000),
         (replace(STAYS, label="legitimate"), "settled", 0),
         (replace(BACK, label="legitimate"), "open", 0),
         (replace(BACK, label="legitimate", due=True), "lost", 1_000),
@@ -173,6 +174,8 @@ BACK = replace(STAYS, comes_back=True)
         (replace(STAYS, outcome="approved", paid=1_000), "settled", 0),
         (replace(BACK, outcome="approved", paid=1_000), "open", 0),
         (replace(STAYS, outcome="withdrawn", paid=1_000), "recovered", 0),
+        (replace(BACK, outcome="withdrawn", paid=1_000, due=True), "recovered", 0),
+        (replace(BACK, outcome="withdrawn", paid=1_000, due=True, overdue=True), "lost", 1_000),
     ],
 )
 def test_what_became_of_an_approval(told: Told, state: str, lost: int) -> None:
