@@ -19,7 +19,7 @@ from risk.policy.definition import Policies
 from risk.policy.request import request_of, told_by_facts
 from risk.promise.appetite import PARTIES, Appetite, Segment, TrustStep
 from risk.promise.certificate import Standing, standing
-from risk.promise.quota import Balance, Balances, Room, limits_of, quota_gate, rooms_of, shared_ids, step_of
+from risk.promise.quota import Balances, Room, limits_of, quota_gate, rooms_of, shared_ids, step_of
 
 _DAY = 86_400_000_000
 _ORDERS = Aggregate("buyer", "sum", "orders", WINDOWS["365d"])
@@ -176,7 +176,7 @@ class Decider:
 
     def _step(self, known: Facts, past: Past, moment: int) -> TrustStep:
         """The buyer's trust step; the first where nothing is known of the past."""
-        buyer, registered = past.balances.parties.get("buyer", Balance()), known["registered_at"]
+        buyer, registered = past.balances.of("buyer"), known["registered_at"]
         return step_of(
             self.appetite,
             orders=self._counted(past, _ORDERS),

@@ -19,7 +19,7 @@ from risk.features import load_features
 from serving.components import Components
 from serving.store.audits import raise_alarms
 from serving.store.database import Connection
-from serving.store.releases import forget_old, settle_due
+from serving.store.releases import forget_old, revisit, settle_due
 from serving.store.totals import DATABASE_NOW, roll_up
 
 log = structlog.get_logger()
@@ -119,4 +119,5 @@ class Housekeeping(threading.Thread):
                 more = connection is not None and settle_due(connection, time.time_ns() // 1000) is not None
         with self._alone(_SETTLE_LOCK) as connection:
             if connection is not None:
+                revisit(connection, time.time_ns() // 1000)
                 forget_old(connection, time.time_ns() // 1000)

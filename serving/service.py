@@ -19,6 +19,7 @@ from risk.features import Value, load_features
 from risk.gates import Gate, first_failed
 from risk.policy.cover import UNJUDGED, Judgement
 from risk.promise.appetite import Appetite
+from risk.promise.quota import Balances
 from risk.reasons import Reason, explain
 from serving import metrics
 from serving.answer import decision_part
@@ -139,7 +140,8 @@ class ClaimService:
             decided, past = self.decisions.look_up(claim, microseconds(now))
         except psycopg.Error as error:
             log.warning("look_up_failed", claim_id=claim.claim_id, error=str(error))
-            return False, Past(aggregates=None), f"the past could not be read: {type(error).__name__}"
+            unknown = Past(aggregates=None, balances=Balances(parties=None))
+            return False, unknown, f"the past could not be read: {type(error).__name__}"
         return decided, past, None
 
     def _decide(self, case: _Case) -> Decision:
@@ -149,7 +151,7 @@ class ClaimService:
         except Exception as error:
             log.exception("score_failed", claim_id=case.claim.claim_id, error=str(error))
             doubt = Gate("bundle", False, f"the claim could not be judged: {type(error).__name__}")
-            unknown = Past(aggregates=None, order=case.past.order)
+            unknown = Past(aggregates=None, order=case.past.order, balances=case.past.balances)
             doubts = (doubt, *case.preceding[1:])
             judged = self._judged(case)
             return self.decider.decide(case.claim, unknown, case.bundle, case.now, doubts=doubts, judgement=judged)

@@ -38,14 +38,25 @@ class Balance:
     """When the latest loss was that is not recovered."""
 
 
+_NOTHING = Balance()
+
+
 @dataclass(frozen=True)
 class Balances:
     """What is known of the quotas of a claim before it is decided."""
 
-    parties: Mapping[str, Balance] = field(default_factory=dict)
-    """By kind; parties that are missing have nothing in use."""
+    parties: Mapping[str, Balance] | None = field(default_factory=dict)
+    """By kind; parties that are missing have nothing in use. None where it could not be read."""
     crowded: Mapping[tuple[str, str], int] = field(default_factory=dict)
     """By kind and id what is in use of those shared quotas that are known to be nearly full."""
+
+    def of(self, kind: str) -> Balance:
+        """The balance of a party."""
+        return (self.parties or {}).get(kind, _NOTHING)
+
+    def used(self, kind: str) -> int | None:
+        """What a party has in use; None where that is not known."""
+        return None if self.parties is None else self.of(kind).used
 
 
 class Room(NamedTuple):
@@ -56,7 +67,7 @@ class Room(NamedTuple):
     limit: int | None
     """None where the appetite has no quota in the claim's currency: then nothing is approved."""
     used: int | None
-    """None where nobody looked: a shared quota is checked by the reservation itself."""
+    """None where nobody could look, or has to: a shared quota is checked by the reservation itself."""
     step: str | None = None
     """The buyer's trust step."""
 
@@ -95,7 +106,7 @@ def rooms_of(limits: Mapping[str, int], ids: Mapping[str, str | None], balances:
     rooms = []
     for kind in KINDS:
         if (name := ids.get(kind)) is not None:
-            used = balances.parties.get(kind, Balance()).used if kind in PARTIES else balances.crowded.get((kind, name))
+            used = balances.used(kind) if kind in PARTIES else balances.crowded.get((kind, name))
             rooms.append(Room(kind, name, limits.get(kind), used, step.name if kind == "buyer" else None))
     return tuple(rooms)
 

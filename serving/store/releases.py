@@ -23,6 +23,8 @@ TELLING = ("return_received", "return_overdue", "refund_recovered", "claim_outco
 _OF_ORDERS = ("return_received", "chargeback")
 """Those of them that may name an order alone."""
 _BATCH = 300
+_LATELY = 300_000_000
+"""Microseconds; longer than any transaction takes, and than the rounds of housekeeping are apart."""
 
 
 @dataclass(frozen=True)
@@ -199,6 +201,16 @@ def settle_due(connection: Connection, now: int) -> int | None:
     return len(claims)
 
 
+def revisit(connection: Connection, now: int) -> int:
+    """Look again at approvals that events of the last minutes name; how many changed.
+
+    An approval that was on its way when such an event was recorded waited for it at its order's account, and could not be seen.
+    """
+    named = connection.execute(_NAMED_LATELY, (now - _LATELY,)).fetchall()
+    claims = {claim_id for claim_id, _order in named if claim_id is not None}
+    return release(connection, claims, {order_id for claim_id, order_id in named if claim_id is None}, now) if named else 0
+
+
 def forget_old(connection: Connection, now: int) -> int:
     """Delete quotas of hours and days that ended more than `KEPT_DAYS` ago; how many rows.
 
@@ -260,6 +272,7 @@ _ADD_TO_SHARED = """
     WHERE (shared_quota.kind, shared_quota.id, shared_quota.currency, shared_quota.slot)
       = (more.kind, more.id, more.currency, more.slot)
 """
+_NAMED_LATELY = f"SELECT claim_id, order_id FROM event WHERE type IN ({_OF_ORDERS_TYPES}) AND known_at > %s"
 # Of equal moments all or none.
 _NEXT_DUE = f"""
     WITH due AS (

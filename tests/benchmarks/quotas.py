@@ -6,23 +6,32 @@ of all parties is empty at first, so the decision itself costs the least it can,
 """
 
 import dataclasses
+import itertools
 import json
+import logging
+import os
 import shutil
 import statistics
 import sys
-from contextlib import ExitStack
+import time
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import psutil
 import psycopg
+import structlog
 from flask import Flask
 
 from risk import decision
+from risk.claim import Claim
 from risk.gates import Gate
 from serving.app import create_app
+from serving.components import build
 from serving.service import ClaimService
+from serving.settings import Settings
 from serving.store import decisions, embedded, lookup
 from serving.store.migrate import migrate
 from serving.store.quotas import Quotas
@@ -40,21 +49,77 @@ FIGURES = ("rate", "p50", "p99", "cpu")
 """A second, milliseconds, milliseconds, CPU milliseconds of workers and PostgreSQL a decision."""
 
 
-def without_quotas() -> Flask:
+@contextmanager
+def no_quotas() -> Iterator[None]:
     """The service as it would be without quotas: nothing is looked up, checked or reserved for them."""
-    decisions.reserve = lambda approved, after: "none AS (SELECT 1)"  # type: ignore[assignment]
-    decisions.CHECKED = "NULL"
-    lookup._BALANCES = "NULL::bigint[]"
-    decision.quota_gate = lambda rooms, amount: Gate("quota", passed=True, detail="")  # type: ignore[assignment]
-    decision.Decider._rooms = lambda *_: ()  # type: ignore[method-assign]
-    Quotas.slots = lambda *_: {}  # type: ignore[method-assign]
     recorded = ClaimService._record
 
     def record(self: ClaimService, *args: Any) -> decisions.Record:
         return dataclasses.replace(recorded(self, *args), settles_at=None)
 
-    ClaimService._record = record  # type: ignore[method-assign]
+    replaced = (
+        (decisions, "reserve", lambda approved, after: "none AS (SELECT 1)"),
+        (decisions, "CHECKED", "NULL"),
+        (lookup, "_BALANCES", "NULL::bigint[]"),
+        (decision, "quota_gate", lambda rooms, amount: Gate("quota", passed=True, detail="")),
+        (decision.Decider, "_rooms", lambda *_: ()),
+        (Quotas, "slots", lambda *_: {}),
+        (ClaimService, "_record", record),
+    )
+    before = [(place, name, getattr(place, name)) for place, name, _ in replaced]
+    for place, name, value in replaced:
+        setattr(place, name, value)
+    try:
+        yield
+    finally:
+        for place, name, value in before:
+            setattr(place, name, value)
+
+
+def without_quotas() -> Flask:
+    """The application of a worker that has none."""
+    no_quotas().__enter__()
     return create_app()
+
+
+def processor(root: Path, *, blocks: int = 60, size: int = 40) -> dict[str, Any]:
+    """CPU microseconds of one approval in one process and its PostgreSQL backend, with and without quotas in short turns."""
+    place, url = _prepare(root), embedded.start(root / "postgres")
+    settings = Settings(data_dir=root / "var", bundle_dir=root / "bundles" / "champion", appetite=root / "appetite.toml")
+    lines, numbers = itertools.cycle((root / "distinct.jsonl").read_text().splitlines()), itertools.count()
+    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.ERROR))
+    spent: dict[str, list[tuple[float, float]]] = {"without": [], "with": []}
+    parts = {}
+    for which, around in _AROUND.items():
+        with around():
+            parts[which] = build(settings, _fresh(url, f"processor_{which}"))
+            parts[which].champion.refresh()
+    for block in range(2 * blocks + 10):
+        which = ("without", "with")[block % 2]
+        with _AROUND[which]():
+            claims = [Claim.model_validate_json(next(lines).replace("@", f"c{next(numbers)}", 1)) for _ in range(size)]
+            backend = Path(f"/proc/{parts[which].database.connection().info.backend_pid}/schedstat")
+            start, there = time.process_time(), _nanoseconds(backend)
+            answers = [parts[which].service.answer(claim) for claim in claims]
+            used = (1e6 * (time.process_time() - start) / size, (_nanoseconds(backend) - there) / 1000 / size)
+        assert all('"decision":"approve"' in answer for answer in answers)
+        if block >= 10:
+            spent[which].append(used)
+    embedded.stop(place.root / "postgres")
+    found = {
+        which: {name: round(statistics.median(part[number] for part in runs)) for number, name in enumerate(("python", "postgres"))}
+        for which, runs in spent.items()
+    }
+    more = statistics.median(sum(own) / sum(plain) for own, plain in zip(spent["with"], spent["without"], strict=True))
+    return found | {"with_to_without": round(more, 3)}
+
+
+_AROUND: dict[str, Callable[[], AbstractContextManager[None]]] = {"without": no_quotas, "with": nullcontext}
+
+
+def _nanoseconds(file: Path) -> int:
+    """On a processor so far."""
+    return int(file.read_text().split()[0])
 
 
 def run(root: Path, *, rounds: int = 5, seconds: int = 6) -> dict[str, Any]:
@@ -87,11 +152,13 @@ def run(root: Path, *, rounds: int = 5, seconds: int = 6) -> dict[str, Any]:
                     results[turn].append(done | {"cpu": 1000 * (_cpu(process, url) - before) / done["requests"]})
         shares = {name: _approved(places[name].database or "") for name in places}
     embedded.stop(root / "postgres")
-    return _summary(results) | {"approved_share": shares}
+    return _summary(results) | {"approved_share": shares, "cpu_us": processor(root)}
 
 
 def _prepare(root: Path) -> Place:
     root.mkdir(parents=True, exist_ok=True)
+    # Other processes of the benchmark are told in their environment; this one signs and checks with it as well.
+    os.environ["BUNDLE_KEY"] = BUNDLE_KEY
     small_bundle(root / "bundles" / "candidate")
     promote(root / "bundles" / "candidate", root / "bundles")
     quotas = dict.fromkeys(("device", "address", "payment", "merchant", "guarantee", "hour", "day"), MANY)

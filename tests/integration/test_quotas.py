@@ -22,7 +22,7 @@ from serving.store.database import Database, Prepared
 from serving.store.lookup import numbered
 from serving.store.quotas import CHECKED, SLOTS, Quotas, kind_without_room, reserve
 from serving.store.reconcile import Account, mend
-from serving.store.releases import forget_old, settle_due
+from serving.store.releases import forget_old, revisit, settle_due
 from tests.conftest import Service, run_service
 from tests.service import (
     Api,
@@ -453,6 +453,30 @@ def test_an_earlier_parcel_of_the_order_does_not_hide_that_the_goods_of_a_later_
     assert balance(careful, claim) == LOST
     quick.tell(received(claim))
     assert balance(careful, claim) == FREE
+
+
+def test_an_event_that_an_approval_on_its_way_waited_for_is_not_forgotten(careful: Service, quick: Api) -> None:
+    claim = approved(quick)
+    # As if it had been recorded while the approval, stamped before it, was not there to be seen.
+    quick.tell(chargeback(claim))
+    rows(careful.url, "DELETE FROM release WHERE claim_id = %s", claim["claim_id"])
+    buyer, merchant = claim["buyer"]["buyer_id"], claim["merchant"]["merchant_id"]
+    ids = [buyer, claim["device"]["device_id"], claim["order"]["address_id"], claim["order"]["payment_id"]]
+    rows(careful.url, "UPDATE party_quota SET lost = 0, lost_at = NULL WHERE id = ANY(%s)", ids)
+    slots = "SELECT merchant_slot FROM decision WHERE claim_id = %s"
+    rows(careful.url, f"UPDATE shared_quota SET used = %s WHERE id = %s AND slot = ({slots})", AMOUNT, merchant, claim["claim_id"])
+    rows(
+        careful.url,
+        "UPDATE shared_quota SET used = used + %s WHERE kind = 'guarantee' AND (id, slot) = "
+        "(SELECT guarantee, guarantee_slot FROM decision WHERE claim_id = %s)",
+        AMOUNT,
+        claim["claim_id"],
+    )
+    assert {difference.table for difference in account(careful.url).differences} == {"release"}
+    with psycopg.connect(careful.url) as connection:
+        assert revisit(connection, value(careful.url, "SELECT (extract(epoch FROM now()) * 1000000)::bigint")) == 1
+    assert balance(careful, claim) == LOST
+    assert all_well(careful.url)
 
 
 def test_goods_that_came_back_in_time_are_no_loss_once_time_is_over(own_service: Service) -> None:

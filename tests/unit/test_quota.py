@@ -82,6 +82,12 @@ def test_a_claim_occupies_no_quota_of_a_party_that_it_does_not_name() -> None:
     ]  # fmt: skip
 
 
+def test_what_could_not_be_read_is_not_said_to_be_nothing() -> None:
+    step = APPETITE.trust.step[0]
+    rooms = rooms_of(limits_of(APPETITE, "CNY", step), {"buyer": "b"}, Balances(parties=None), step)
+    assert [(room.kind, room.used) for room in rooms] == [("buyer", None)]
+
+
 @pytest.mark.parametrize(("used", "passed"), [(0, True), (90, True), (91, False), (200, False)])
 def test_the_gate_lets_pass_exactly_what_has_room_in_every_quota(used: int, passed: bool) -> None:
     rooms = [Room("buyer", "b", 1_000, 0, "known"), Room("device", "d", 100, used), Room("hour", "h", 50, None)]

@@ -65,6 +65,7 @@ def upgrade() -> None:
         CREATE INDEX event_order_id ON event (order_id)
         WHERE order_id IS NOT NULL AND type IN ('return_received', 'chargeback')
     """)
+    op.execute("CREATE INDEX event_of_order_known_at ON event (known_at) WHERE type IN ('return_received', 'chargeback')")
     op.execute("""
         -- Every quota that an approval has reserved in.
         CREATE VIEW reservation AS
@@ -83,6 +84,6 @@ def upgrade() -> None:
 
 def downgrade() -> None:
     op.execute("DROP VIEW reservation")
-    op.execute("DROP INDEX decision_settles_at, decision_order_id, event_order_id")
+    op.execute("DROP INDEX decision_settles_at, decision_order_id, event_order_id, event_of_order_known_at")
     op.execute("ALTER TABLE decision DROP settles_at, DROP merchant_slot, DROP guarantee_slot")
     op.execute("DROP TABLE settled_until, release, shared_quota, party_quota")
