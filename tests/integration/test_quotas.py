@@ -637,6 +637,8 @@ def test_the_answer_says_what_the_parties_have_in_use_and_a_review_reserves_noth
         ("DELETE FROM shared_quota WHERE kind = 'hour' AND %s <> ''", "clocked"),
         ("DELETE FROM shared_quota WHERE id = (SELECT merchant_id FROM past WHERE buyer_id = %s LIMIT 1)", "shared_quota"),
         ("UPDATE order_account SET approved = 7 WHERE buyer_id = %s", "order_account"),
+        ("UPDATE order_account SET waiting = 7 WHERE buyer_id = %s", "order_account"),
+        ("UPDATE order_account SET charged_back = 7 WHERE buyer_id = %s", "order_account"),
         ("INSERT INTO release SELECT claim_id, 'settled', 0, 'time', 0 FROM past WHERE buyer_id = %s", "release"),
     ],
 )
@@ -659,6 +661,39 @@ def test_a_planted_difference_is_found_and_mended(
     assert balance(careful, claim) == OPEN
     # Its merchant's quota goes on.
     assert quick.decide(merged(a_claim(), {"merchant": claim["merchant"]}))["decision"] == "approve"
+    assert all_well(careful.url)
+
+
+@pytest.mark.parametrize("broken", ["UPDATE party_quota SET used = 0 WHERE id = ANY(%s)", "DELETE FROM party_quota WHERE id = ANY(%s)"])
+def test_what_became_of_an_approval_is_mended_although_its_balances_are_too_low_to_be_freed(
+    careful: Service, quick: Api, broken: str
+) -> None:
+    claim = approved(quick)
+    quick.tell(a_label(claim["claim_id"], "legitimate"))
+    rows(careful.url, "DELETE FROM release WHERE claim_id = %s", claim["claim_id"])
+    rows(careful.url, broken, [claim["buyer"]["buyer_id"], claim["device"]["device_id"]])
+    with psycopg.connect(careful.url, autocommit=True) as connection:
+        mend(connection, account(careful.url), 0)
+    assert balance(careful, claim) == SETTLED
+    assert all_well(careful.url)
+
+
+def test_what_waits_for_a_person_and_what_the_bank_took_back_are_computed_again(careful: Service, quick: Api) -> None:
+    purchase = {part: a_claim()[part] for part in ("buyer", "merchant", "order")}
+    first, second = (a_claim(**purchase, evidence=[], amount=amount) for amount in (300, 500))
+    for claim in (first, second, a_claim(**purchase, amount=70)):
+        quick.decide(claim)
+    quick.tell(an_outcome(first["claim_id"], "refused"), an_event("chargeback", order_id=first["order"]["order_id"], amount=100))
+    order = "SELECT approved, waiting, charged_back FROM order_account WHERE order_id = %s"
+    expected = rows(careful.url, order, first["order"]["order_id"])
+    assert expected == [(70, 500, 100)]
+    assert all_well(careful.url)
+    rows(careful.url, "UPDATE order_account SET approved = 1, waiting = 2, charged_back = 3 WHERE order_id = %s", first["order"]["order_id"])
+    found = account(careful.url)
+    assert {difference.what for difference in found.differences} == {"approved", "waiting", "charged_back"}
+    with psycopg.connect(careful.url, autocommit=True) as connection:
+        mend(connection, found, 0)
+    assert rows(careful.url, order, first["order"]["order_id"]) == expected
     assert all_well(careful.url)
 
 
