@@ -678,6 +678,19 @@ def test_what_became_of_an_approval_is_mended_although_its_balances_are_too_low_
     assert all_well(careful.url)
 
 
+@pytest.mark.parametrize("table", ["party_quota", "shared_quota"])
+def test_a_balance_that_is_too_low_keeps_neither_events_nor_time_from_freeing_others(own_service: Service, table: str) -> None:
+    api, url = own_service.api, own_service.url
+    broken, told, due = (approved(api) for _ in range(3))
+    rows(url, f"UPDATE {table} SET used = 5 WHERE id = ANY(%s)", [broken["buyer"]["buyer_id"], broken["merchant"]["merchant_id"]])
+    api.tell(a_label(told["claim_id"], "legitimate"), a_label(broken["claim_id"], "legitimate"))
+    assert time_passes(own_service, broken, due) == 2
+    assert [balance(own_service, claim) for claim in (told, due)] == [SETTLED, SETTLED]
+    with psycopg.connect(url, autocommit=True) as connection:
+        mend(connection, account(url), 0)
+    assert all_well(url)
+
+
 def test_what_waits_for_a_person_and_what_the_bank_took_back_are_computed_again(careful: Service, quick: Api) -> None:
     purchase = {part: a_claim()[part] for part in ("buyer", "merchant", "order")}
     first, second = (a_claim(**purchase, evidence=[], amount=amount) for amount in (300, 500))
