@@ -5,6 +5,7 @@ import random
 import threading
 from collections import defaultdict
 from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +22,7 @@ from serving.events import EventBatch
 from serving.store.database import Database, Prepared
 from serving.store.lookup import numbered
 from serving.store.quotas import SLOTS, Quotas, reserve
-from serving.store.reconcile import Account, mend
+from serving.store.reconcile import Account, Difference, mend
 from serving.store.releases import forget_old, settle_due
 from tests.conftest import Service, run_service
 from tests.service import (
@@ -708,6 +709,51 @@ def test_what_waits_for_a_person_and_what_the_bank_took_back_are_computed_again(
         mend(connection, found, 0)
     assert rows(careful.url, order, first["order"]["order_id"]) == expected
     assert all_well(careful.url)
+
+
+def everything(url: str) -> Account:
+    """As if every balance, every order and what became of every approval differed."""
+    keys = {
+        "party_quota": "SELECT kind, id, currency FROM party_quota",
+        "shared_quota": "SELECT kind, id, currency, slot FROM shared_quota WHERE kind IN ('merchant', 'guarantee')",
+        "clocked": "SELECT DISTINCT kind, id, currency FROM shared_quota WHERE kind IN ('hour', 'day')",
+        "shares": "SELECT DISTINCT kind, id, currency FROM shared_quota",
+        "order_account": "SELECT order_id FROM order_account",
+        "release": "SELECT claim_id FROM decision WHERE settles_at IS NOT NULL",
+    }
+    return Account(0, 0, tuple(Difference(table, key, "", 0, 1) for table, query in keys.items() for key in rows(url, query)))
+
+
+def test_mending_everything_beside_a_running_service_harms_nothing(scarce: Server) -> None:
+    stop, device, mended = threading.Event(), unique("device"), [0]
+    claims = ring(11, 80, device={"device_id": device}, merchant={"merchant_id": unique("merchant")})
+
+    def mend_all() -> None:
+        while not stop.is_set():
+            with psycopg.connect(scarce.url, autocommit=True) as connection:
+                mend(connection, everything(scarce.url), microseconds(datetime.now(UTC)))
+            mended[0] += 1
+
+    def work(number: int) -> list[int]:
+        answers = [scarce.api.post("/v1/claims", claims[number])]
+        if answers[0].json["decision"] == "approve":
+            events = [a_label(claims[number]["claim_id"], random.Random(number).choice(("legitimate", "undecided")))]
+            answers.append(scarce.api.post("/v1/events", {"events": events}))
+        return [answer.status for answer in answers]
+
+    mender = threading.Thread(target=mend_all)
+    mender.start()
+    try:
+        statuses = at_once(work, len(claims), threads=8)
+    finally:
+        stop.set()
+        mender.join()
+    assert {status for found in statuses for status in found} == {200}
+    assert mended[0] > 1
+    used = value(scarce.url, "SELECT used FROM party_quota WHERE kind = 'device' AND id = %s", device)
+    assert 0 < used <= LIMITS["device"]
+    assert all_well(scarce.url)
+    assert "deadlock" not in scarce.log
 
 
 def test_reconciling_a_running_service_finds_nothing(scarce: Server) -> None:
