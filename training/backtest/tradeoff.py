@@ -1,0 +1,89 @@
+"""The trade-off that an owner picks from: approve more, let more through, review less; every row a replay of its own."""
+
+from collections.abc import Callable
+from dataclasses import replace
+
+import numpy as np
+
+from training.backtest.figures import Row
+from training.backtest.outcome import costs
+from training.backtest.replay import Replay, Rules, before_score, replay
+from training.backtest.stretch import Stretch
+from training.backtest.truth import let_through, quantiles
+from training.metrics import rate
+
+QUANTILES = (0.0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0)
+"""Shares of the claims that pass every other gate; 0 approves nothing, 1 all that the other gates allow."""
+
+
+def tradeoff(
+    stretch: Stretch,
+    rules: Rules,
+    own: Replay,
+    *,
+    start: int,
+    end: int,
+    resamples: int,
+    seed: int,
+    tell: Callable[[str], None] = lambda _: None,
+) -> tuple[Row, ...]:
+    """Rows in order of the money that they approve, what the back-test is about (`own`) among them."""
+    first = before_score(stretch, rules)
+    eligible = (first == 0) & (rules.segment >= 0)
+    scores = np.sort(rules.score[eligible])
+    rows = []
+    for place, share in enumerate(QUANTILES):
+        threshold = _threshold(scores, share)
+        tell(f"trade-off {place + 1} of {len(QUANTILES)}")
+        played = replay(stretch, rules.at(threshold), first=first)
+        rows.append(_row(played, share, threshold, rules, start, end, resamples, seed))
+    rows = [row for place, row in enumerate(rows) if not place or row.threshold != rows[place - 1].threshold]
+    mine = replace(_row(own, float("nan"), float("nan"), rules, start, end, resamples, seed), name="own", own=True)
+    return _marked(rows, mine)
+
+
+def _threshold(scores: np.ndarray, share: float) -> float:
+    """The largest score of the lowest `share` of them; below all of them for none."""
+    if share <= 0.0 or not len(scores):
+        return -1.0
+    return 1.0 if share >= 1.0 else float(scores[max(0, int(np.ceil(share * len(scores))) - 1)])
+
+
+def _row(
+    played: Replay, quantile: float, threshold: float, rules: Rules, start: int, end: int, resamples: int, seed: int
+) -> Row:
+    stretch, truth, approved = played.stretch, played.stretch.truth, played.approved
+    # The same random numbers in every row: rows differ by what they approve and not by luck.
+    through = let_through(truth, stretch.amount, approved, resamples=resamples, rng=np.random.default_rng([seed, 10]))
+    hours, honest = played.by_hour(start, end), truth.honest
+    money = float(stretch.amount[approved].sum())
+    high = through.share.high
+    within = True if not approved.any() else None if np.isnan(high) else bool(high <= rules.appetite.promise.alpha)
+    return Row(
+        name="nothing" if quantile == 0.0 else "all" if quantile == 1.0 else "part",
+        quantile=quantile,
+        threshold=threshold,
+        approved_share=float(approved.mean()),
+        approved_money=money,
+        approved_money_share=money / float(stretch.amount.sum()) if stretch.amount.sum() else float("nan"),
+        let_through=through.share,
+        let_through_money=money * through.share.value if money else 0.0,
+        true_let_through=through.true,
+        reviews_per_hour=float(hours.mean()),
+        reviews_per_hour_p95=float(np.quantile(hours, 0.95)),
+        honest_paid_at_once=rate(approved[honest], truth.weight[honest]).value,
+        honest_wait_p90=float(quantiles(played.waiting[honest] * 24.0, truth.weight[honest], (0.9,))[0]),
+        costs=costs(played, through),
+        within=within,
+    )
+
+
+def _marked(rows: list[Row], own: Row) -> tuple[Row, ...]:
+    near = min(range(len(rows)), key=lambda place: abs(rows[place].approved_money - own.approved_money))
+    rows = [replace(row, nearest=place == near) for place, row in enumerate(rows)]
+    everything = sorted([*rows, own], key=lambda row: (row.approved_money, row.quantile if row.quantile >= 0 else -1.0))
+    totals = [row.costs.total for row in everything]
+    if np.isfinite(totals).any():
+        best = int(np.nanargmin(totals))
+        everything[best] = replace(everything[best], cheapest=True)
+    return tuple(everything)

@@ -1,0 +1,264 @@
+"""The back-test in sentences: its outcome, what a reader has to be warned of, and the plain table for a terminal."""
+
+import math
+from collections.abc import Sequence
+
+from training.backtest.figures import Fairness, Figures, Outcome, Row, Subject
+from training.metrics import Interval
+from training.report.words import FORMATS as REPORT_FORMATS
+from training.report.words import NOTHING, count, day, fine, money, number, percent
+
+DESIGNS = {
+    "drawn": "Every claim had a known chance to be drawn for a look; the drawn ones speak for all, each for 1 / its chance",
+    "mixed": "Of the claims that were approved in the history the drawn ones speak, each for 1 / its chance; of the reviewed "
+    "ones those with a label stand evenly for those without",
+    "labels": "No chances of being drawn are known: each label counts once, whoever gave it",
+    "nothing": "No label is known",
+}
+REASON_WORDS = {
+    "facts": "facts of the claim contradict each other",
+    "order": "the order is known otherwise",
+    "order_amount": "more than is left of the order, or than may be approved at once",
+    "cover": "no guarantee covers the claim",
+    "remedy": "the guarantee gives another remedy",
+    "cover_amount": "more than the guarantee covers",
+    "express": "may not be paid before the goods are back or a person has looked",
+    "segment": "fits no segment of the appetite",
+    "certificate": "no certificate allows a threshold",
+    "score": "score above the threshold",
+    "history": "so decided by the history",
+    **{f"quota_{kind}": f"no room in the quota of the {kind}" for kind in ("buyer", "device", "merchant", "guarantee", "hour", "day")},
+    "quota_address": "no room in the quota of the address",
+    "quota_payment": "no room in the quota of the payment instrument",
+}
+WEEKDAYS = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")
+_DAYS = 72.0
+_OPEN_MUCH = 0.05
+_MOST_WITHOUT_POLICY = 0.01
+_FEW_LABELS = 300
+
+
+def hours(value: float | None) -> str:
+    """A length of time: minutes below an hour, days from 72 hours on."""
+    if value is None or math.isnan(value):
+        return NOTHING
+    if abs(value) < 1.0:
+        return f"{60 * value:.0f} min"
+    return f"{value:.1f} h" if abs(value) < _DAYS else f"{value / 24.0:.1f} days"
+
+
+def one(value: float | None) -> str:
+    """A figure with one decimal."""
+    return number(value, 1)
+
+
+def points(value: float | None) -> str:
+    """A difference of shares, with its sign."""
+    return NOTHING if value is None or math.isnan(value) else f"{100 * value:+.1f} %"
+
+
+def later(value: float | None) -> str:
+    """A difference of lengths of time, with its sign."""
+    text = hours(value)
+    return text if value is None or text == NOTHING or value < 0 else f"+{text}"
+
+
+FORMATS = REPORT_FORMATS | {"hours": hours, "one": one, "points": points, "later": later}
+
+
+def between(interval: Interval, form: str) -> str:
+    """A figure with its interval in brackets."""
+    shown = FORMATS[form]
+    if math.isnan(interval.low):
+        return shown(interval.value)
+    return f"{shown(interval.value)} ({shown(interval.low)} to {shown(interval.high)})"
+
+
+def loud(outcome: Outcome) -> str:
+    """What a reader must not miss."""
+    if outcome.way.kind == "uncertified":
+        return "Uncertified: these approvals rest on a plain threshold. The service would approve none of them."
+    if outcome.way.kind == "nothing" and not outcome.approved:
+        return "Nothing is approved at once: no certificate holds for these claims. Every claim goes to a person."
+    return ""
+
+
+def summary(subject: Subject, outcomes: Sequence[Outcome], alpha: float) -> tuple[str, ...]:
+    """The outcome in five sentences."""
+    own = outcomes[0]
+    return (
+        _approves(subject, own, outcomes[1:]),
+        _lets_through(subject, own, alpha),
+        _buyers(own),
+        _reviewers(own),
+        _costs(own, outcomes[1:]),
+    )
+
+
+def _approves(subject: Subject, own: Outcome, others: Sequence[Outcome]) -> str:
+    said = (
+        f"Of {count(subject.claims)} claims {percent(own.approved_share)} would have been approved at once, "
+        f"{money(own.approved_money)} of {money(subject.money)} ({percent(own.approved_money_share)} of the money)"
+    )
+    return said + "".join(f"; {other.way.name}: {percent(other.approved_share)}, {money(other.approved_money)}" for other in others) + "."
+
+
+def _lets_through(subject: Subject, own: Outcome, alpha: float) -> str:
+    if not own.approved:
+        return "Nothing is let through, for nothing is approved."
+    through = own.let_through
+    if math.isnan(through.share.value):
+        return "How much of the approved money is abuse cannot be said: no label is known among the approved claims."
+    exact = ""
+    if own.bound.value is not None:
+        exact = f", with {own.bound.confidence:.0%} confidence at most {fine(own.bound.value)}"
+    true = "" if through.true is None else f" (truly {fine(through.true)})"
+    return (
+        f"Of that money an estimated {between(through.share, 'fine')} is abuse{exact}{true}; the appetite tolerates "
+        f"{fine(alpha)}."
+    )
+
+
+def _buyers(own: Outcome) -> str:
+    if math.isnan(own.buyers.paid_at_once.value):
+        return "What honest buyers see cannot be said: no claim is known to be honest."
+    return (
+        f"{between(own.buyers.paid_at_once, 'percent')} of the honest claims are paid at once; of those that a person looks "
+        f"at, half are decided within {hours(own.buyers.reviewed_wait.median.value)} and nine of ten within "
+        f"{hours(own.buyers.reviewed_wait.p90.value)}."
+    )
+
+
+def _reviewers(own: Outcome) -> str:
+    load = own.load
+    over = f", more than they can do in {percent(load.hours_over)} of the hours" if load.hours_over else ""
+    return (
+        f"{one(load.mean)} cases an hour reach the reviewers ({one(load.p95)} in one hour of twenty or more), who can do "
+        f"{one(load.capacity)}{over}; at the worst moment {count(load.longest_queue)} are waiting."
+    )
+
+
+def _costs(own: Outcome, others: Sequence[Outcome]) -> str:
+    def of(outcome: Outcome) -> str:
+        return NOTHING if math.isnan(outcome.costs.total) else f"{money(outcome.costs.total)} {outcome.costs.currency}"
+
+    return f"All together it costs {of(own)}" + "".join(f"; {other.way.name}: {of(other)}" for other in others) + "."
+
+
+def warnings(subject: Subject, outcomes: Sequence[Outcome], settle_days: float) -> tuple[str, ...]:
+    """What limits the figures, gravest first."""
+    found = [line for outcome in outcomes for line in _of_outcome(subject, outcome)]
+    if subject.design == "nothing":
+        found.append("No label is known in this stretch: abuse, honest buyers and costs cannot be said.")
+    elif subject.design == "labels":
+        found.append(
+            "The history does not say with which chance claims were looked at. Each label counts once, and claims without "
+            "one are taken to be like those with one: where reviewers chose what they looked at, this is wrong."
+        )
+    elif subject.design == "mixed":
+        found.append(
+            f"{count(subject.unlabelled_reviews)} claims that the history handed to a person have no label; those with one stand "
+            "for them."
+        )
+    if subject.drawn and subject.open > _OPEN_MUCH * subject.drawn:
+        found.append(
+            f"{count(subject.open)} of {count(subject.drawn)} drawn claims have no label yet. Estimates leave them out, exact "
+            "bounds count them as abuse. End the stretch earlier, or wait."
+        )
+    if 0 < subject.effective < _FEW_LABELS:
+        found.append(f"The labels are worth {count(subject.effective)} equally weighted ones only: intervals are wide, read them first.")
+    if subject.design in ("drawn", "mixed", "labels"):
+        found.append(
+            "Intervals of estimated shares are bootstrap intervals: meant to hold the truth 95 times in 100, they hold it "
+            "about 86 to 92 times. Where an exact bound can be given it stands beside them."
+        )
+    if len(subject.currencies) > 1:
+        found.append(f"Amounts in {', '.join(subject.currencies)} are added up as they are, without rates.")
+    found.append(
+        f"Quotas begin empty and money settles after {settle_days:g} days at most: early in the stretch quotas leave more room "
+        "than they would have."
+    )
+    return tuple(dict.fromkeys(found))
+
+
+def _of_outcome(subject: Subject, outcome: Outcome) -> list[str]:
+    way, found = outcome.way, []
+    if way.kind != "history" and way.trained_until > subject.start:
+        found.append(
+            f"{way.bundle} was trained on claims until {day(way.trained_until)}, and the stretch begins on {day(subject.start)}: it "
+            "is judged on claims that it has seen, or whose parties it has. These figures flatter."
+        )
+    if way.certified_on and way.certified_on > subject.start:
+        found.append(
+            f"{way.certificate} rests on claims until {day(way.certified_on)}: the stretch is in part what it was tested on, and "
+            "its bounds are no fresh evidence."
+        )
+    if way.kind != "history" and way.without_policy > _MOST_WITHOUT_POLICY:
+        found.append(
+            f"No policy of {way.name} held at the purchase of {percent(way.without_policy)} of the claims: those go to a person."
+        )
+    for look in outcome.fairness:
+        found += _unfair(way.name, look)
+    return found
+
+
+def _unfair(name: str, look: Fairness) -> list[str]:
+    found = []
+    for group in look.groups:
+        if "approval" in group.warned:
+            found.append(
+                f"{name}: honest claims of “{look.title}: {group.name}” are approved at once more rarely than all by "
+                f"{between(group.gap, 'percent')}: more than the appetite allows."
+            )
+        if "waiting" in group.warned:
+            found.append(
+                f"{name}: honest claims of “{look.title}: {group.name}” wait longer than all by {between(group.longer, 'hours')} at "
+                "the 90 % point: more than the appetite allows."
+            )
+    return found
+
+
+HEADINGS = ("approve", "claims", "money", "abuse let through", "of it", "reviews/h", "p95", "honest wait p90", "total cost", "")
+
+
+def table(figures: Figures) -> str:
+    """The trade-off as plain text."""
+    lines = [HEADINGS, *(_cells(row) for row in figures.tradeoff)]
+    widths = [max(len(line[place]) for line in lines) for place in range(len(HEADINGS))]
+    return "\n".join(
+        "  ".join(cell.ljust(width) if place in (0, len(widths) - 1) else cell.rjust(width) for place, (cell, width) in enumerate(zip(line, widths, strict=True))).rstrip()
+        for line in lines
+    )
+
+
+def _cells(row: Row) -> tuple[str, ...]:
+    return (
+        row_name(row),
+        percent(row.approved_share),
+        percent(row.approved_money_share),
+        money(row.let_through_money),
+        between(row.let_through, "fine"),
+        one(row.reviews_per_hour),
+        one(row.reviews_per_hour_p95),
+        hours(row.honest_wait_p90),
+        money(row.costs.total),
+        marks(row),
+    )
+
+
+def row_name(row: Row) -> str:
+    """What a line of the trade-off approves."""
+    if row.own:
+        return "as asked"
+    return {"nothing": "nothing", "all": "all that gates allow"}.get(row.name, f"score to {row.threshold:.4f}")
+
+
+def marks(row: Row) -> str:
+    """What is special about a line."""
+    said = [
+        "<- this back-test" if row.own else "",
+        "nearest to it" if row.nearest else "",
+        "cheapest" if row.cheapest else "",
+        "above alpha" if row.within is False else "",
+    ]
+    return ", ".join(word for word in said if word)
