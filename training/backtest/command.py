@@ -1,10 +1,11 @@
 """`backtest`: what would have been decided over a stretch of history, for whom, and what an owner could choose instead."""
 
 import argparse
+import dataclasses
 import json
 import math
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -24,7 +25,7 @@ from training.backtest.outcome import outcome_of
 from training.backtest.replay import Replay, Rules, as_decided, replay, rules_of
 from training.backtest.stretch import Judged, Loaded, Stretch, load
 from training.backtest.tradeoff import tradeoff
-from training.backtest.words import loud, summary, table, warnings
+from training.backtest.words import caveats, loud, summary, table, warnings
 from training.history import REQUIRED, open_history, table_file
 from training.metrics import effective
 from training.report.render import plain, write_whole
@@ -78,8 +79,6 @@ def run(args: argparse.Namespace) -> None:
 
 def as_json(figures: Figures) -> dict[str, object]:
     """The figures as JSON values; what cannot be said is null."""
-    import dataclasses
-
     settled: dict[str, object] = plain(dataclasses.asdict(figures))
     return settled
 
@@ -115,6 +114,7 @@ def _asked(args: argparse.Namespace) -> Asked:
 
 
 def _refused(args: argparse.Namespace) -> list[Problem]:
+    """What can be seen without reading a bundle, a policy or an appetite."""
     problems = []
     if getattr(args, "from") >= args.to:
         problems.append(Problem("--from", "the stretch is empty: --from has to be before --to, which is not part of it"))
@@ -126,7 +126,11 @@ def _refused(args: argparse.Namespace) -> list[Problem]:
             problems.append(Problem("--threshold", "needs --uncertified: the service decides by its certificate alone"))
         if not 0.0 <= args.threshold <= 1.0:
             problems.append(Problem("--threshold", f"{args.threshold:g} is no probability"))
-    problems += file_problems({"--report": args.report, "--json": args.json})
+    return [*problems, *_file_problems(args)]
+
+
+def _file_problems(args: argparse.Namespace) -> list[Problem]:
+    problems = file_problems({"--report": args.report, "--json": args.json})
     if args.report and args.json and args.report.resolve() == args.json.resolve():
         problems.append(Problem("--json", "is the same file as --report"))
     missing = [name for name in REQUIRED if table_file(args.history, name) is None]
@@ -169,13 +173,15 @@ def _read_contenders(args: argparse.Namespace, problems: list[Problem]) -> tuple
         its = _appetite(problems, named, args.against_appetite, "--against-policy", against_files)
     if problems:
         return None, None
-    assert bundle is not None and appetite is not None
+    assert bundle is not None
+    assert appetite is not None
     own = Contender("as asked", bundle, files, appetite, _plain_threshold(args, bundle))
     if against is None:
         return own, None
     if against == HISTORY:
         return own, Contender("the history's own decisions", None, files, its or appetite)
-    assert other is not None and its is not None
+    assert other is not None
+    assert its is not None
     return own, Contender("the comparison", other, against_files, its, _plain_threshold(args, other))
 
 
@@ -235,7 +241,8 @@ def backtest(
         delta=promise.delta,
         loud=loud(outcomes[0]),
         summary=summary(subject, outcomes, promise.alpha),
-        warnings=warnings(subject, outcomes, asked.own.appetite.quota.settle_days),
+        warnings=warnings(subject, outcomes),
+        caveats=caveats(subject, asked.own.appetite),
         outcomes=outcomes,
         tradeoff=rows,
     )

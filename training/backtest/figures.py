@@ -269,5 +269,7 @@ class Figures:
     """What has to be said before anything else, in large letters; empty where nothing has."""
     summary: tuple[str, ...]
     warnings: tuple[str, ...]
+    caveats: tuple[str, ...]
+    """How to read the figures, whatever they are."""
     outcomes: tuple[Outcome, ...]
     tradeoff: tuple[Row, ...]

@@ -99,7 +99,7 @@ def _segments(
         chosen = member & played.approved
         if part is None and not chosen.any():
             continue
-        moment = int(stretch.at[member].max()) if member.any() else int(stretch.at[-1])
+        moment = int(stretch.when[member].max()) if member.any() else int(stretch.when[-1])
         stands = standing(certificate, part, appetite, moment)
         # What the history approved beyond the appetite's segments has a line of its own.
         name = "none of the appetite's" if part is None else part.name
@@ -263,7 +263,7 @@ def _week(played: Replay, start: int, end: int) -> tuple[HourOfWeek, ...]:
 
 def _days(played: Replay, start: int, end: int) -> tuple[Day, ...]:
     stretch = played.stretch
-    first, number = start // DAY, stretch.at // DAY - start // DAY
+    first, number = start // DAY, stretch.when // DAY - start // DAY
     size = max(1, -(-end // DAY) - first)
     waits, hours = ~played.approved, played.waiting * 24.0
     counts = {

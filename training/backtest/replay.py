@@ -38,7 +38,7 @@ class Rules:
     appetite: Appetite
     largest: Floats
 
-    def at(self, threshold: float) -> "Rules":
+    def with_threshold(self, threshold: float) -> "Rules":
         """The same with one threshold for all segments."""
         fits = self.segment >= 0
         return replace(self, threshold=np.where(fits, threshold, np.nan), unscored=np.where(fits, 0, _NUMBER["segment"]))
@@ -54,7 +54,7 @@ def rules_of(
         for late in (False, True):
             chosen = (segment == place) & (_lapsed(stretch, certificate) == late)
             if chosen.any():
-                moment = int(stretch.at[chosen].max())
+                moment = int(stretch.when[chosen].max())
                 found = plain if plain is not None else standing(certificate, part, appetite, moment).threshold
                 threshold[chosen] = np.nan if found is None else found
     return Rules(
@@ -69,7 +69,7 @@ def rules_of(
 
 
 def _lapsed(stretch: Stretch, certificate: Certificate | None) -> Flags:
-    return np.zeros(len(stretch), dtype=bool) if certificate is None else stretch.at > certificate.valid_until
+    return np.zeros(len(stretch), dtype=bool) if certificate is None else stretch.when > certificate.valid_until
 
 
 def _segments(stretch: Stretch, judged: Judged, appetite: Appetite) -> Integers:
@@ -122,12 +122,12 @@ class Replay:
     @cached_property
     def waiting(self) -> Floats:
         """Days until the claim was decided."""
-        return (self.finished - self.stretch.at) / DAY
+        return (self.finished - self.stretch.when) / DAY
 
     @cached_property
     def arrivals(self) -> Integers:
         """Moments at which cases reach the reviewers."""
-        return np.sort(np.concatenate([self.stretch.at[~self.approved], self.stretch.at[self.audited]]))
+        return np.sort(np.concatenate([self.stretch.when[~self.approved], self.stretch.when[self.audited]]))
 
     @cached_property
     def done(self) -> Integers:
@@ -149,9 +149,9 @@ class Replay:
         settle = round(self.appetite.quota.settle_days * DAY)
         places = np.flatnonzero(self.approved)
         if not len(places):
-            return 0.0, int(self.stretch.at[0])
+            return 0.0, int(self.stretch.when[0])
         back = self.stretch.facts["return_received_at"]
-        at, amount = self.stretch.at[places], self.stretch.amount[places]
+        at, amount = self.stretch.when[places], self.stretch.amount[places]
         over = np.array([settles_at(moment, back[place], settle) for moment, place in zip(at.tolist(), places, strict=True)])
         moments = np.concatenate([at, over])
         order = np.argsort(moments, kind="stable")
@@ -244,14 +244,15 @@ def reviewed(stretch: Stretch, appetite: Appetite, reason: Integers, audited: Fl
     """The same with the reviewers' work: everything that is not approved, and the audits."""
     waits, apart = reason != 0, max(1, round(HOUR / appetite.review.capacity_per_hour))
     takes = round(appetite.cost.minutes_a_review * HOUR / 60)
-    served = serve(stretch.at[waits].tolist(), stretch.at[audited].tolist(), apart=apart, takes=takes)
-    finished = stretch.at.copy()
+    served = serve(stretch.when[waits].tolist(), stretch.when[audited].tolist(), apart=apart, takes=takes)
+    finished = stretch.when.copy()
     finished[waits] = served.reviews
     return Replay(stretch, appetite, reason, audited, finished, served.audits)
 
 
 def as_decided(stretch: Stretch, appetite: Appetite) -> Replay:
     """What the history's own decisions come to, with the reviewers of an appetite."""
-    assert stretch.decided is not None and stretch.audited is not None
+    assert stretch.decided is not None
+    assert stretch.audited is not None
     reason = np.where(stretch.decided, 0, _NUMBER["history"])
     return reviewed(stretch, appetite, reason, stretch.decided & stretch.audited)

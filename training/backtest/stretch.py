@@ -48,7 +48,7 @@ class Judged:
 class Stretch:
     """Claims in order of time, shape (claims,) each; moments in microseconds, money in minor units."""
 
-    at: Integers
+    when: Integers
     amount: Floats
     facts: Mapping[str, list[Any]]
     """Columns as plain values, for rules that look at one claim at a time."""
@@ -69,7 +69,7 @@ class Stretch:
     region: np.ndarray | None
 
     def __len__(self) -> int:
-        return len(self.at)
+        return len(self.when)
 
     @property
     def currencies(self) -> list[str]:
@@ -153,7 +153,7 @@ def _stretch(history: History, first: int, last: int, matrix: Matrix, oracle: Pa
     drawn = decisions["audit_selected"].astype(object).fillna(False).astype(bool).to_numpy()
     ages = _ages(facts, matrix, at)
     return Stretch(
-        at=at,
+        when=at,
         amount=amount,
         facts=facts,
         quota=_quota_facts(history, facts, matrix, first, last, at),

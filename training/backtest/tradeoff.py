@@ -35,7 +35,7 @@ def tradeoff(
     for place, share in enumerate(QUANTILES):
         threshold = _threshold(scores, share)
         tell(f"trade-off {place + 1} of {len(QUANTILES)}")
-        played = replay(stretch, rules.at(threshold), first=first)
+        played = replay(stretch, rules.with_threshold(threshold), first=first)
         rows.append(_row(played, share, threshold, rules, start, end, resamples, seed))
     rows = [row for place, row in enumerate(rows) if not place or row.threshold != rows[place - 1].threshold]
     mine = replace(_row(own, float("nan"), float("nan"), rules, start, end, resamples, seed), name="own", own=True)

@@ -1,12 +1,15 @@
 """The back-test in sentences: its outcome, what a reader has to be warned of, and the plain table for a terminal."""
 
+import dataclasses
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
+from risk.promise.appetite import Appetite
 from training.backtest.figures import Fairness, Figures, Outcome, Row, Subject
 from training.metrics import Interval
 from training.report.words import FORMATS as REPORT_FORMATS
-from training.report.words import NOTHING, count, day, fine, money, number, percent
+from training.report.words import NOTHING, count, day, fine, money, number, percent, small
 
 DESIGNS = {
     "drawn": "Every claim had a known chance to be drawn for a look; the drawn ones speak for all, each for 1 / its chance",
@@ -145,9 +148,10 @@ def _costs(own: Outcome, others: Sequence[Outcome]) -> str:
     return f"All together it costs {of(own)}" + "".join(f"; {other.way.name}: {of(other)}" for other in others) + "."
 
 
-def warnings(subject: Subject, outcomes: Sequence[Outcome], settle_days: float) -> tuple[str, ...]:
-    """What limits the figures, gravest first."""
+def warnings(subject: Subject, outcomes: Sequence[Outcome]) -> tuple[str, ...]:
+    """What limits these very figures, and groups that are treated worse than the appetite allows."""
     found = [line for outcome in outcomes for line in _of_outcome(subject, outcome)]
+    found += [line for look in outcomes[0].fairness for line in _unfair(look)]
     if subject.design == "nothing":
         found.append("No label is known in this stretch: abuse, honest buyers and costs cannot be said.")
     elif subject.design == "labels":
@@ -167,18 +171,35 @@ def warnings(subject: Subject, outcomes: Sequence[Outcome], settle_days: float) 
         )
     if 0 < subject.effective < _FEW_LABELS:
         found.append(f"The labels are worth {count(subject.effective)} equally weighted ones only: intervals are wide, read them first.")
-    if subject.design in ("drawn", "mixed", "labels"):
-        found.append(
-            "Intervals of estimated shares are bootstrap intervals: meant to hold the truth 95 times in 100, they hold it "
-            "about 86 to 92 times. Where an exact bound can be given it stands beside them."
-        )
     if len(subject.currencies) > 1:
         found.append(f"Amounts in {', '.join(subject.currencies)} are added up as they are, without rates.")
-    found.append(
-        f"Quotas begin empty and money settles after {settle_days:g} days at most: early in the stretch quotas leave more room "
-        "than they would have."
-    )
     return tuple(dict.fromkeys(found))
+
+
+def caveats(subject: Subject, appetite: Appetite) -> tuple[str, ...]:
+    """What the figures take for granted."""
+    cost, review, allowed = appetite.cost, appetite.review, appetite.fairness
+    return (
+        f"{DESIGNS[subject.design]}. Undecided and missing labels are left out of estimates.",
+        ("Intervals of shares of money are bootstrap intervals over claims: meant to hold the truth 95 times in 100, such "
+        "intervals hold it about 86 to 92 times. The exact bound holds as often as it says, for the rule as it was fixed "
+        "beforehand; it needs claims drawn in proportion to their amounts, and counts drawn claims without a label as abuse. "
+        "Rows of the trade-off have no such bound: whoever picks the best of many rows picks luck as well."),
+        (f"Quotas begin empty, and money settles when the goods are back, or after {appetite.quota.settle_days:g} days. Early in "
+        "the stretch quotas leave more room than they would have. An approval counts as lost from the moment at which the "
+        "history's label says abuse."),
+        (f"Reviewers are one desk that begins {review.capacity_per_hour:g} cases an hour, day and night, in order of arrival, audits "
+        f"when no review waits; a case takes {cost.minutes_a_review:g} minutes. What arrives before the stretch is not known."),
+        (f"Costs are the appetite's: {money(cost.reviewer_minute)} {cost.currency} a reviewer's minute, "
+        f"{money(cost.honest_day_of_waiting)} a day of an honest buyer's waiting, {money(cost.lost_buyer)} a lost buyer, of whom "
+        f"{percent(cost.leave_after_a_day)} leave with each day of waiting. Reviewers are taken to let no abuse through."),
+        ("Values are those as of each claim, and labels known by then. In the history some labels came only because a person "
+        "looked; had the claim been approved, some would not have come."),
+        (f"A group is warned of where the 95 % interval of its gap to all honest claims lies beyond what the appetite allows "
+        f"({percent(allowed.gap)} fewer approved at once, {hours(allowed.hours)} longer at the 90 % point of waiting) and it has "
+        f"{allowed.fewest} labelled honest claims or more."),
+        "Calls that fail and parts that are slow are not replayed; the service hands those claims to a person.",
+    )
 
 
 def _of_outcome(subject: Subject, outcome: Outcome) -> list[str]:
@@ -197,22 +218,20 @@ def _of_outcome(subject: Subject, outcome: Outcome) -> list[str]:
         found.append(
             f"No policy of {way.name} held at the purchase of {percent(way.without_policy)} of the claims: those go to a person."
         )
-    for look in outcome.fairness:
-        found += _unfair(way.name, look)
     return found
 
 
-def _unfair(name: str, look: Fairness) -> list[str]:
+def _unfair(look: Fairness) -> list[str]:
     found = []
     for group in look.groups:
         if "approval" in group.warned:
             found.append(
-                f"{name}: honest claims of “{look.title}: {group.name}” are approved at once more rarely than all by "
+                f"Honest claims of “{look.title}: {group.name}” are approved at once more rarely than all by "
                 f"{between(group.gap, 'percent')}: more than the appetite allows."
             )
         if "waiting" in group.warned:
             found.append(
-                f"{name}: honest claims of “{look.title}: {group.name}” wait longer than all by {between(group.longer, 'hours')} at "
+                f"Honest claims of “{look.title}: {group.name}” wait longer than all by {between(group.longer, 'hours')} at "
                 "the 90 % point: more than the appetite allows."
             )
     return found
@@ -232,8 +251,9 @@ def table(figures: Figures) -> str:
 
 
 def _cells(row: Row) -> tuple[str, ...]:
+    said = dataclasses.asdict(row)
     return (
-        row_name(row),
+        row_label(said),
         percent(row.approved_share),
         percent(row.approved_money_share),
         money(row.let_through_money),
@@ -242,23 +262,23 @@ def _cells(row: Row) -> tuple[str, ...]:
         one(row.reviews_per_hour_p95),
         hours(row.honest_wait_p90),
         money(row.costs.total),
-        marks(row),
+        marks(said),
     )
 
 
-def row_name(row: Row) -> str:
+def row_label(row: Mapping[str, Any]) -> str:
     """What a line of the trade-off approves."""
-    if row.own:
+    if row["own"]:
         return "as asked"
-    return {"nothing": "nothing", "all": "all that gates allow"}.get(row.name, f"score to {row.threshold:.4f}")
+    return {"nothing": "nothing", "all": "all that gates allow"}.get(row["name"], f"score to {small(row['threshold'])}")
 
 
-def marks(row: Row) -> str:
+def marks(row: Mapping[str, Any]) -> str:
     """What is special about a line."""
     said = [
-        "<- this back-test" if row.own else "",
-        "nearest to it" if row.nearest else "",
-        "cheapest" if row.cheapest else "",
-        "above alpha" if row.within is False else "",
+        "this back-test" if row["own"] else "",
+        "nearest to it" if row["nearest"] else "",
+        "cheapest" if row["cheapest"] else "",
+        "may exceed alpha" if row["within"] is False else "",
     ]
     return ", ".join(word for word in said if word)

@@ -50,8 +50,17 @@ def render_html(figures: Mapping[str, Any]) -> str:
     return render_page(figures, pictures(figures), "training.report")
 
 
-def render_page(figures: Mapping[str, Any], drawn: Mapping[str, str], package: str, formats: Formats = FORMATS) -> str:
-    """The page that the template of `package` makes of figures and pictures: one file that asks for no other."""
+def render_page(
+    figures: Mapping[str, Any],
+    drawn: Mapping[str, str],
+    package: str,
+    formats: Formats = FORMATS,
+    words: Mapping[str, Any] | None = None,
+) -> str:
+    """The page that the template of `package` makes of figures and pictures: one file that asks for no other.
+
+    `words` are what else the template may name.
+    """
     environment = jinja2.Environment(
         loader=jinja2.FunctionLoader(lambda name: _source(name, package)),
         autoescape=True,
@@ -77,7 +86,7 @@ def render_page(figures: Mapping[str, Any], drawn: Mapping[str, str], package: s
     embedded = Markup(json.dumps(figures, ensure_ascii=False).replace("<", "\\u003c"))
     template = environment.get_template("template.html")
     inline = {name: Markup(svg) for name, svg in drawn.items()}
-    return template.render(f=figures, show=show, between=between, pictures=inline, embedded=embedded)
+    return template.render(f=figures, show=show, between=between, pictures=inline, embedded=embedded, **(words or {}))
 
 
 def _whole(text: str) -> Markup:
