@@ -97,6 +97,8 @@ class Load:
     p95: float
     most: int
     busiest: str
+    week_most: float
+    """Mean of the hour of the week in which most come."""
     longest_queue: int
     left_over: int
     """Cases that were not finished by the end of the stretch."""

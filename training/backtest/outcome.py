@@ -1,12 +1,12 @@
 """One replay in, its figures out."""
 
+from collections.abc import Sequence
 from datetime import UTC, datetime
 
 import numpy as np
 
-from risk.promise.appetite import Cost
 from risk.promise.certificate import Certificate, standing
-from training.backtest.fairness import fairness
+from training.backtest.fairness import HALF_AND_MOST, fairness
 from training.backtest.figures import (
     Buyers,
     Costs,
@@ -21,21 +21,12 @@ from training.backtest.figures import (
     Wait,
     Way,
 )
+from training.backtest.honest import Honest, honest_of
 from training.backtest.replay import REASONS, Replay, Rules, before_score
 from training.backtest.reviewers import HOUR
 from training.backtest.stretch import DAY, local_hours
-from training.backtest.truth import (
-    LetThrough,
-    Truth,
-    bound,
-    honest_part,
-    let_through,
-    quantiles,
-    together,
-)
-from training.metrics import Flags, Floats, Interval, rate
-
-HALVES = (0.5, 0.9)
+from training.backtest.truth import LetThrough, bound, let_through, together
+from training.metrics import Floats
 
 
 def outcome_of(
@@ -55,6 +46,9 @@ def outcome_of(
     money = float(amount[approved].sum())
     segments = _segments(played, rules, certificate, plain=plain, resamples=resamples, seed=seed)
     confidence = 1.0 - rules.appetite.promise.delta
+    honest = honest_of(stretch.truth, rules.score)
+    through = let_through(stretch.truth, amount, approved, resamples=resamples, rng=_rng(seed, 10))
+    week = _week(played, start, end)
     bounds = [(line.approved_money, line.bound) for line in segments if line.approved_money]
     return Outcome(
         way=way,
@@ -62,18 +56,18 @@ def outcome_of(
         approved_share=float(approved.mean()),
         approved_money=money,
         approved_money_share=_ratio(money, float(amount.sum())),
-        let_through=let_through(stretch.truth, amount, approved, resamples=resamples, rng=_rng(seed, 10)),
+        let_through=through,
         bound=together(bounds, confidence),
-        buyers=buyers(played, resamples=resamples, seed=seed),
+        buyers=buyers(played, honest),
         payers=_payers(played, rules, resamples=resamples, seed=seed),
-        load=load(played, start, end),
+        load=load(played, start, end, week),
         platform=_platform(played),
-        costs=costs(played),
+        costs=costs(played, honest, through),
         reasons=_reasons(played),
         segments=segments,
-        week=_week(played, start, end),
+        week=week,
         days=_days(played, start, end),
-        fairness=fairness(played, resamples=resamples, seed=seed),
+        fairness=fairness(played, honest),
     )
 
 
@@ -128,80 +122,33 @@ def _threshold(values: Floats) -> float:
     return float(known[0]) if len(known) else float("nan")
 
 
-def buyers(played: Replay, *, resamples: int, seed: int) -> Buyers:
+def buyers(played: Replay, honest: Honest) -> Buyers:
     """What honest buyers see."""
-    truth, approved = played.stretch.truth, played.approved
-    honest, hours = truth.honest, played.waiting * 24.0
-    part = honest_part(truth, np.ones(len(truth)))
-    oracle = truth.oracle
+    approved, hours, oracle = played.approved, played.waiting * 24.0, played.stretch.truth.oracle
     return Buyers(
-        honest_claims=part * len(truth),
-        paid_at_once=rate(approved[honest], truth.weight[honest]),
-        true_paid_at_once=None if oracle is None else _mean(approved[~oracle]),
-        wait=wait_of(hours, truth, honest, resamples=resamples, rng=_rng(seed, 12)),
-        reviewed_wait=wait_of(hours, truth, honest & ~approved, resamples=resamples, rng=_rng(seed, 13)),
-        lost=_lost(played),
+        honest_claims=honest.total(np.ones(len(approved))),
+        paid_at_once=honest.share(approved),
+        true_paid_at_once=None if oracle is None or oracle.all() else float(approved[~oracle].mean()),
+        wait=Wait(*honest.quantiles(hours, HALF_AND_MOST)),
+        reviewed_wait=Wait(*honest.quantiles(hours, HALF_AND_MOST, ~approved)),
+        lost=honest.total(_leaving(played)),
     )
 
 
-def _mean(flags: Flags) -> float:
-    return float(flags.mean()) if len(flags) else float("nan")
-
-
-def wait_of(hours: Floats, truth: Truth, chosen: Flags, *, resamples: int, rng: np.random.Generator) -> Wait:
-    """Weighted quantiles of waiting with bootstrap intervals."""
-    value, weight = hours[chosen], truth.weight[chosen]
-    exact = quantiles(value, weight, HALVES)
-    if len(value) < 2 or resamples < 2:
-        return Wait(*(Interval(float(point)) for point in exact))
-    order = np.argsort(value, kind="stable")
-    value, weight = value[order], weight[order]
-    drawn = np.array([_resampled(value, weight, rng) for _ in range(resamples)])
-    low, high = np.nanquantile(drawn, (0.025, 0.975), axis=0)
-    return Wait(*(Interval(float(x), min(float(a), float(x)), max(float(b), float(x))) for x, a, b in zip(exact, low, high, strict=True)))
-
-
-def _resampled(value: Floats, weight: Floats, rng: np.random.Generator) -> Floats:
-    """Quantiles of one Poisson resample; `value` ascending."""
-    reached = np.cumsum(weight * rng.poisson(1.0, len(weight)))
-    if not reached[-1] > 0:
-        return np.full(len(HALVES), np.nan)
-    places = np.searchsorted(reached, np.array(HALVES) * reached[-1] * (1 - 1e-12))
-    return value[np.minimum(places, len(value) - 1)]
-
-
-def _lost(played: Replay) -> float:
-    """Honest buyers who leave for having waited: each day of waiting the same share of those who are left leaves."""
-    leaving = _leaving(played)
-    return _honest_sum(played.stretch.truth, leaving)
-
-
 def _leaving(played: Replay) -> Floats:
+    """How much of a buyer leaves for having waited: each day the same share of those who are left."""
     return 1.0 - (1.0 - played.appetite.cost.leave_after_a_day) ** played.waiting
 
 
-def _honest_sum(truth: Truth, size: Floats) -> float:
-    whole = float(size.sum())
-    return 0.0 if not whole else whole * honest_part(truth, size)
-
-
-def costs(played: Replay, through: LetThrough | None = None) -> Costs:
+def costs(played: Replay, honest: Honest, through: LetThrough) -> Costs:
     """What the stretch costs: abuse paid for, reviewers' time, honest waiting, buyers who leave."""
-    cost: Cost = played.appetite.cost
-    truth, approved = played.stretch.truth, played.approved
-    money = float(played.stretch.amount[approved].sum())
-    share = through.share.value if through is not None else _share(played)
-    abuse = money * share if money else 0.0
-    cases = len(played.arrivals)
-    reviewing = cases * cost.minutes_a_review * cost.reviewer_minute
-    waiting = _honest_sum(truth, played.waiting) * cost.honest_day_of_waiting
-    lost = _lost(played) * cost.lost_buyer
+    cost = played.appetite.cost
+    money = float(played.stretch.amount[played.approved].sum())
+    abuse = money * through.share.value if money else 0.0
+    reviewing = len(played.arrivals) * cost.minutes_a_review * cost.reviewer_minute
+    waiting = honest.total(played.waiting) * cost.honest_day_of_waiting
+    lost = honest.total(_leaving(played)) * cost.lost_buyer
     return Costs(abuse, reviewing, waiting, lost, abuse + reviewing + waiting + lost, cost.currency)
-
-
-def _share(played: Replay) -> float:
-    stretch = played.stretch
-    return let_through(stretch.truth, stretch.amount, played.approved, resamples=0, rng=_rng(0)).share.value
 
 
 def _payers(played: Replay, rules: Rules, *, resamples: int, seed: int) -> tuple[Payer, ...]:
@@ -216,7 +163,7 @@ def _payers(played: Replay, rules: Rules, *, resamples: int, seed: int) -> tuple
     return tuple(sorted(lines, key=lambda line: -line.money))
 
 
-def load(played: Replay, start: int, end: int) -> Load:
+def load(played: Replay, start: int, end: int, week: Sequence[HourOfWeek]) -> Load:
     """The reviewers' work in [start, end), hour by hour."""
     hours = played.by_hour(start, end)
     queue = played.waiting_cases(np.unique(played.arrivals))
@@ -229,6 +176,7 @@ def load(played: Replay, start: int, end: int) -> Load:
         p95=float(np.quantile(hours, 0.95)),
         most=int(hours[top]),
         busiest=_iso(start + top * HOUR),
+        week_most=max(line.cases for line in week),
         longest_queue=int(queue.max()) if len(queue) else 0,
         left_over=int(np.sum(played.done > end)),
         hours_over=float(np.mean(hours > played.appetite.review.capacity_per_hour)),

@@ -70,13 +70,13 @@ def _through(axes: Axes, rows: Sequence[Data], alpha: float) -> None:
     axes.errorbar(x, y, yerr=[low, high], color=FIRST, fmt="o-", markersize=4, elinewidth=1, capsize=2, linewidth=1)
     if any(row["true_let_through"] is not None for row in some):
         axes.plot(x, [_number(row["true_let_through"]) for row in some], "x", color=THIRD, markersize=5, label="true")
-        axes.legend(loc="upper left")
+        axes.legend(loc="upper center")
     axes.axhline(alpha, color=SECOND, linewidth=1.2, linestyle="--")
     axes.annotate("tolerated", (0, alpha), xytext=(4, 3), textcoords="offset points", color=SECOND)
     for row in some:
         if row["own"]:
             axes.plot([_number(row["approved_money_share"])], [row["let_through"]["value"]], "o", color=INK, markersize=7, zorder=5)
-            axes.annotate("this back-test", (row["approved_money_share"], row["let_through"]["value"]), xytext=(7, -12),
+            axes.annotate("this back-test", (row["approved_money_share"], row["let_through"]["value"]), xytext=(8, 7),
                           textcoords="offset points", color=INK)  # fmt: skip
     # One wide interval of a row that approves little would stretch the scale.
     axes.set_ylim(0, max(2.2 * alpha, 1.25 * max(y)))
@@ -109,6 +109,7 @@ def _load(axes: Axes, rows: Sequence[Data], capacity: float) -> None:
 
 
 def _costs(axes: Axes, rows: Sequence[Data]) -> None:
+    axes.set_axisbelow(True)
     names = [row_label(row) for row in rows]
     place = np.arange(len(rows))
     left = np.zeros(len(rows))
@@ -134,8 +135,6 @@ def _week(axes: Axes, week: Sequence[Data]) -> None:
         corner = (line["hour"], line["weekday"])
         axes.add_patch(Rectangle(corner, 0.94, 0.92, facecolor=GRID, alpha=0.5, linewidth=0))
         axes.add_patch(Rectangle(corner, 0.94, 0.92, facecolor=FIRST, alpha=max(0.0, line["cases"] / most), linewidth=0))
-        if line["cases"] == most:
-            axes.annotate(f"{most:.1f}", (line["hour"] + 0.47, line["weekday"] + 0.48), color=INK, ha="center", va="center", fontsize=7)
     axes.set(xlim=(0, 24), ylim=(7, 0))
     axes.set_yticks([day + 0.46 for day in range(7)], WEEKDAYS)
     axes.set_xticks([hour + 0.47 for hour in range(0, 24, 3)], [f"{hour}:00" for hour in range(0, 24, 3)])
@@ -147,6 +146,7 @@ def _week(axes: Axes, week: Sequence[Data]) -> None:
 
 def _days(axes: Axes, outcomes: Sequence[Data]) -> None:
     days = outcomes[0]["days"]
+    axes.set_axisbelow(True)
     x = np.arange(len(days))
     cases = np.array([line["reviews"] + line["audits"] for line in days])
     if len(days) > _MOST_BARS:

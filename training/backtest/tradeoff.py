@@ -6,11 +6,11 @@ from dataclasses import replace
 import numpy as np
 
 from training.backtest.figures import Row
+from training.backtest.honest import honest_of
 from training.backtest.outcome import costs
 from training.backtest.replay import Replay, Rules, before_score, replay
 from training.backtest.stretch import Stretch
-from training.backtest.truth import let_through, quantiles
-from training.metrics import rate
+from training.backtest.truth import let_through
 
 QUANTILES = (0.0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0)
 """Shares of the claims that pass every other gate; 0 approves nothing, 1 all that the other gates allow."""
@@ -55,7 +55,7 @@ def _row(
     stretch, truth, approved = played.stretch, played.stretch.truth, played.approved
     # The same random numbers in every row: rows differ by what they approve and not by luck.
     through = let_through(truth, stretch.amount, approved, resamples=resamples, rng=np.random.default_rng([seed, 10]))
-    hours, honest = played.by_hour(start, end), truth.honest
+    hours, honest = played.by_hour(start, end), honest_of(truth, rules.score)
     money = float(stretch.amount[approved].sum())
     high = through.share.high
     within = True if not approved.any() else None if np.isnan(high) else bool(high <= rules.appetite.promise.alpha)
@@ -71,9 +71,9 @@ def _row(
         true_let_through=through.true,
         reviews_per_hour=float(hours.mean()),
         reviews_per_hour_p95=float(np.quantile(hours, 0.95)),
-        honest_paid_at_once=rate(approved[honest], truth.weight[honest]).value,
-        honest_wait_p90=float(quantiles(played.waiting[honest] * 24.0, truth.weight[honest], (0.9,))[0]),
-        costs=costs(played, through),
+        honest_paid_at_once=honest.share(approved).value,
+        honest_wait_p90=honest.quantiles(played.waiting * 24.0, (0.9,))[0].value,
+        costs=costs(played, honest, through),
         within=within,
     )
 

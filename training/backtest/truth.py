@@ -13,7 +13,7 @@ from typing import Literal
 import numpy as np
 import pandas as pd
 
-from training.metrics import UNKNOWN, Flags, Floats, Interval, Labelled, upper_bound
+from training.metrics import UNKNOWN, Flags, Floats, Interval, Labelled, clopper_pearson, effective, upper_bound
 from training.report.money import money_share
 
 Design = Literal["drawn", "mixed", "labels", "nothing"]
@@ -139,14 +139,13 @@ def _share(
     if not chosen.any():
         return UNKNOWN
     claims = Labelled(amount[chosen], abuse[chosen], amount[chosen], truth.weight[chosen])
-    return money_share(claims, resamples=resamples, rng=rng)
-
-
-def honest_part(truth: Truth, size: Floats) -> float:
-    """Which part of a sum over claims falls on honest ones, estimated from the known ones (a ratio of weighted sums)."""
-    weighted = truth.weight * size
-    whole = float(weighted[truth.counted].sum())
-    return float(weighted[truth.honest].sum()) / whole if whole > 0 else math.nan
+    drawn = money_share(claims, resamples=resamples, rng=rng)
+    # With few abusive claims a bootstrap is too sure of itself: no narrower than as many equally weighted claims would be.
+    number = effective(claims.weight * claims.amount)
+    if not number or not math.isfinite(drawn.value):
+        return drawn
+    plain = clopper_pearson(drawn.value * number, number)
+    return Interval(drawn.value, float(np.fmin(drawn.low, plain.low)), float(np.fmax(drawn.high, plain.high)))
 
 
 @dataclass(frozen=True)
@@ -191,13 +190,3 @@ def together(parts: Sequence[tuple[float, Bound]], confidence: float) -> Bound:
         return Bound(None, confidence, drawn, abusive, parts[0][1].detail)
     value = sum(money * (1.0 if part.value is None else part.value) for money, part in parts) / whole
     return Bound(value, confidence, drawn, abusive, "exact, from the bounds of all segments together")
-
-
-def quantiles(value: Floats, weight: Floats, wanted: Sequence[float]) -> Floats:
-    """The smallest values that at least these shares of the weight do not exceed; NaN without any weight."""
-    if not weight.sum() > 0:
-        return np.full(len(wanted), math.nan)
-    order = np.argsort(value, kind="stable")
-    reached = np.cumsum(weight[order])
-    places = np.searchsorted(reached, np.asarray(wanted) * reached[-1] * (1 - 1e-12))
-    return value[order][np.minimum(places, len(order) - 1)]

@@ -66,7 +66,12 @@ def later(value: float | None) -> str:
     return text if value is None or text == NOTHING or value < 0 else f"+{text}"
 
 
-FORMATS = REPORT_FORMATS | {"hours": hours, "one": one, "points": points, "later": later}
+def whole_percent(value: float | None) -> str:
+    """A share in whole per cent."""
+    return NOTHING if value is None or math.isnan(value) else f"{100 * value:.0f} %"
+
+
+FORMATS = REPORT_FORMATS | {"hours": hours, "one": one, "points": points, "later": later, "whole_percent": whole_percent}
 
 
 def between(interval: Interval, form: str) -> str:
@@ -114,7 +119,7 @@ def _lets_through(subject: Subject, own: Outcome, alpha: float) -> str:
         return "How much of the approved money is abuse cannot be said: no label is known among the approved claims."
     exact = ""
     if own.bound.value is not None:
-        exact = f", with {own.bound.confidence:.0%} confidence at most {fine(own.bound.value)}"
+        exact = f", with {whole_percent(own.bound.confidence)} confidence at most {fine(own.bound.value)} by {count(own.bound.drawn)} drawn claims"
     true = "" if through.true is None else f" (truly {fine(through.true)})"
     return (
         f"Of that money an estimated {between(through.share, 'fine')} is abuse{exact}{true}; the appetite tolerates "
@@ -182,7 +187,8 @@ def caveats(subject: Subject, appetite: Appetite) -> tuple[str, ...]:
     return (
         f"{DESIGNS[subject.design]}. Undecided and missing labels are left out of estimates.",
         ("Intervals of shares of money are bootstrap intervals over claims: meant to hold the truth 95 times in 100, such "
-        "intervals hold it about 86 to 92 times. The exact bound holds as often as it says, for the rule as it was fixed "
+        "intervals hold it about 86 to 92 times; here they are no narrower than an exact one on as many equally weighted "
+        "claims. The exact bound holds as often as it says, for the rule as it was fixed "
         "beforehand; it needs claims drawn in proportion to their amounts, and counts drawn claims without a label as abuse. "
         "Rows of the trade-off have no such bound: whoever picks the best of many rows picks luck as well."),
         (f"Quotas begin empty, and money settles when the goods are back, or after {appetite.quota.settle_days:g} days. Early in "
@@ -193,6 +199,8 @@ def caveats(subject: Subject, appetite: Appetite) -> tuple[str, ...]:
         (f"Costs are the appetite's: {money(cost.reviewer_minute)} {cost.currency} a reviewer's minute, "
         f"{money(cost.honest_day_of_waiting)} a day of an honest buyer's waiting, {money(cost.lost_buyer)} a lost buyer, of whom "
         f"{percent(cost.leave_after_a_day)} leave with each day of waiting. Reviewers are taken to let no abuse through."),
+        ("Figures of honest claims take 1 - score as a guess for every claim and put it right by the labels, each for as many "
+        "claims as it stands for; what was decided is known of all claims."),
         ("Values are those as of each claim, and labels known by then. In the history some labels came only because a person "
         "looked; had the claim been approved, some would not have come."),
         (f"A group is warned of where the 95 % interval of its gap to all honest claims lies beyond what the appetite allows "
