@@ -16,6 +16,8 @@ from risk.order import UNKNOWN, OrderAccount
 from risk.policy.cover import Judgement, judge_whole
 from risk.policy.definition import Policies
 from risk.policy.request import request_of, told_by_facts
+from risk.promise.appetite import Appetite, Segment
+from risk.promise.certificate import Standing, standing
 
 
 @dataclass(frozen=True)
@@ -30,11 +32,16 @@ class Past:
     order: OrderAccount = UNKNOWN
     used: frozenset[str] = frozenset()
     """Of `order` and `tracking_number` of the claim: those for which a guarantee that pays only once was paid."""
+    off: frozenset[str] = frozenset()
+    """Segments, or `EVERYTHING`, for which approving at once is turned off."""
 
 
 @dataclass(frozen=True)
 class Audit:
-    """Whether an approved claim is drawn for a later look, and with which probability it could have been."""
+    """Whether a claim is drawn, and with which probability it could have been.
+
+    A drawn claim has to get a label, however it was decided: those labels are what certificates rest on.
+    """
 
     selected: bool
     probability: float
@@ -51,6 +58,8 @@ class Decision:
     score: float | None
     threshold: float | None
     model_version: str | None
+    segment: str | None
+    certificate_id: str | None
     left: int
     audit: Audit
     judgement: Judgement
@@ -61,11 +70,14 @@ class Decision:
 
 
 class Decider:
-    """Decides claims with one feature set, one set of rules, the policies, and one secret for the draw of audits."""
+    """Decides claims with one feature set, one set of rules, the policies, an appetite, and one secret for the draws."""
 
-    def __init__(self, *, features: FeatureSet, rules: GateRules, policies: Policies, audit_secret: bytes) -> None:
+    def __init__(
+        self, *, features: FeatureSet, rules: GateRules, policies: Policies, appetite: Appetite, audit_secret: bytes
+    ) -> None:
         self._calculator = Calculator(features)
         self.rules = rules
+        self.appetite = appetite
         self._policies = policies
         self._secret = audit_secret
 
@@ -96,15 +108,20 @@ class Decider:
         if bundle is not None and values is not None:
             raw = bundle.raw_one(bundle.encode(values))
             score = bundle.calibrate_one(raw)
-        threshold = bundle.threshold if bundle is not None else None
+        segment = self.appetite.segment_of(known, judgement.best.guarantee if judgement.best else None)
+        promised = self._standing(bundle, segment, moment)
+        largest = self.appetite.largest_in(claim.currency)
         gates = (
             *doubts,
             *all_gates(
                 known,
                 order=past.order,
                 judgement=judgement,
+                standing=promised,
+                segment=segment.name if segment else None,
                 score=score,
-                threshold=threshold,
+                off=past.off,
+                largest=largest,
                 now=moment,
                 rules=self.rules,
             ),
@@ -116,14 +133,21 @@ class Decider:
             values=values,
             raw=raw,
             score=score,
-            threshold=threshold,
+            threshold=promised.threshold,
             model_version=bundle.version if bundle is not None else None,
+            segment=segment.name if segment else None,
+            certificate_id=promised.certificate_id,
             left=left,
-            audit=self._draw(claim) if decision == "approve" else Audit(selected=False, probability=0.0),
+            audit=self._draw(claim, segment),
             judgement=judgement,
             bound=bound,
-            largest=self.rules.largest_in(claim.currency),
+            largest=largest,
         )
+
+    def _standing(self, bundle: Bundle | None, segment: Segment | None, moment: int) -> Standing:
+        if bundle is None:
+            return Standing(None, "without a bundle nothing is promised")
+        return standing(bundle.certificate, segment, self.appetite, moment)
 
     def judge(self, claim: Claim, known: Facts, past: Past) -> Judgement:
         """What the policy that held at purchase says of the claim."""
@@ -141,9 +165,11 @@ class Decider:
         values = self._calculator.values(past.aggregates, known, moment, cover=cover)
         return (*values, *(bundle.signal_values(claim.extra) if bundle is not None else ()))
 
-    def _draw(self, claim: Claim) -> Audit:
+    def _draw(self, claim: Claim, segment: Segment | None) -> Audit:
         """A draw from the claim's id alone: a repeat draws the same, and nobody without the secret can foresee it."""
-        probability = min(1.0, self.rules.audit_rate * claim.amount / self.rules.largest_in(claim.currency))
+        if segment is None:
+            return Audit(selected=False, probability=0.0)
+        probability = self.appetite.audit_probability(segment, claim.amount, claim.currency)
         digest = hmac.new(self._secret, claim.claim_id.encode(), hashlib.sha256).digest()
         uniform = int.from_bytes(digest[:8], "big") / 2**64
         return Audit(selected=uniform < probability, probability=probability)

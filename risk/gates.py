@@ -1,7 +1,7 @@
 """The checks between a claim and its decision, in a fixed order. Each says what it saw; none of them denies."""
 
 import tomllib
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from importlib import resources
@@ -14,6 +14,7 @@ from risk.order import OrderAccount, out_of_order
 from risk.policy.cover import Cover, Judgement
 from risk.policy.definition import MOMENTS, Guarantee, Policy
 from risk.policy.texts import missing_words, unmet
+from risk.promise.certificate import Standing
 from risk.vocabulary import REASONS
 
 CLOCK_SKEW = 5 * 60 * 1_000_000
@@ -34,6 +35,8 @@ _ORDERED = (
     ("lost_at", "paid_at"),
 )
 """Times of which the first cannot come before the second."""
+EVERYTHING = "all"
+"""Names every segment where approving at once is turned off or on."""
 UNCOVERED = "no guarantee covers the claim"
 """What the gates say that have nothing to check where the gate `cover` failed."""
 
@@ -53,13 +56,6 @@ class GateRules:
 
     version: str
     contradicts: Mapping[str, tuple[str, ...]]
-    audit_rate: float
-    largest: Mapping[str, int]
-    """The most that may be approved at once, by currency."""
-
-    def largest_in(self, currency: str | None) -> int:
-        """The most in a currency, 0 in one without a rule; the least of all where a history does not say which."""
-        return min(self.largest.values()) if currency is None else self.largest.get(currency, 0)
 
 
 @lru_cache(maxsize=1)
@@ -71,24 +67,16 @@ def load_rules() -> GateRules:
 def parse_rules(text: str) -> GateRules:
     """Read gate rules; a SettingError names every line that does not hold together."""
     data: dict[str, Any] = tomllib.loads(text)
-    audit, largest, contradicts = data.get("audit", {}), data.get("largest", {}), data.get("contradicts", {})
+    contradicts = data.get("contradicts", {})
     problems = [Problem(f"contradicts.{reason}", "no such reason") for reason in contradicts if reason not in REASONS]
     problems += [
         Problem(f"contradicts.{reason}", f"no such time: {name}")
         for reason, names in contradicts.items()
         for name in {*names} - {*TIMES, *MOMENTS}
     ]
-    if not 0 < audit.get("rate", 0) <= 1:
-        problems.append(Problem("audit.rate", "a share between 0 and 1 is expected"))
-    if not largest:
-        problems.append(Problem("largest", "at least one currency is expected"))
-    problems += [
-        Problem(f"largest.{currency}", "a positive amount is expected") for currency, most in largest.items() if most <= 0
-    ]
     if problems:
         raise SettingError(problems)
-    against = {reason: tuple(names) for reason, names in contradicts.items()}
-    return GateRules(data["version"], against, float(audit["rate"]), largest)
+    return GateRules(data["version"], {reason: tuple(names) for reason, names in contradicts.items()})
 
 
 def contradictions(facts: Facts, rules: GateRules, now: int) -> list[str]:
@@ -133,8 +121,8 @@ def amount_gate(amount: int, left: int | None, largest: int, approved: int = 0) 
     return Gate("order_amount", True, f"{amount} asked, {said}")
 
 
-def _amount_gate(facts: Facts, order: OrderAccount, rules: GateRules) -> Gate:
-    left, largest = left_for(facts, order), rules.largest_in(facts["currency"])
+def _amount_gate(facts: Facts, order: OrderAccount, largest: int) -> Gate:
+    left = left_for(facts, order)
     return amount_gate(facts["amount"], left, largest, 0 if left is None else order.approved)
 
 
@@ -196,11 +184,41 @@ def _doubtful(judgement: Judgement) -> str:
     return f"; not relied on: {', '.join(judgement.problems)}" if judgement.problems else ""
 
 
+def promise_gate(standing: Standing) -> Gate:
+    """A certificate that is valid says up to which score the promise holds for such a claim."""
+    return Gate("promise", standing.threshold is not None, standing.detail)
+
+
 def score_gate(score: float | None, threshold: float | None) -> Gate:
     """The calibrated probability of abuse does not exceed the threshold."""
-    if score is None or threshold is None:
+    if score is None:
         return Gate("score", False, "no score could be computed")
+    if threshold is None:
+        return Gate("score", False, f"score {score:.4f}, no threshold is certified")
     return Gate("score", score <= threshold, f"score {score:.4f}, threshold {threshold:.4f}")
+
+
+def switch_gate(segment: str | None, off: Collection[str]) -> Gate:
+    """Nobody, and no alarm, has turned approving at once off."""
+    for name in (EVERYTHING, segment):
+        if name in off:
+            return Gate("switch", False, "approving at once is turned off" + (f" for {name}" if name != EVERYTHING else ""))
+    return Gate("switch", True, "approving at once is turned on")
+
+
+def eligibility_gates(
+    facts: Facts, *, order: OrderAccount, judgement: Judgement, largest: int, now: int, rules: GateRules
+) -> tuple[Gate, ...]:
+    """The gates that do not depend on a bundle; claims that pass them all are those that a certificate is about.
+
+    `largest` is the most that may be approved at once for one order in the claim's currency.
+    """
+    return (
+        facts_gate(facts, rules, now),
+        order_gate(facts, order),
+        _amount_gate(facts, order, largest),
+        *cover_gates(facts, judgement),
+    )
 
 
 def all_gates(
@@ -208,18 +226,20 @@ def all_gates(
     *,
     order: OrderAccount,
     judgement: Judgement,
+    standing: Standing,
+    segment: str | None,
     score: float | None,
-    threshold: float | None,
+    off: Collection[str] = (),
+    largest: int,
     now: int,
     rules: GateRules,
 ) -> tuple[Gate, ...]:
     """Every gate in its fixed order; the same for one live claim and for a replayed history."""
     return (
-        facts_gate(facts, rules, now),
-        order_gate(facts, order),
-        _amount_gate(facts, order, rules),
-        *cover_gates(facts, judgement),
-        score_gate(score, threshold),
+        *eligibility_gates(facts, order=order, judgement=judgement, largest=largest, now=now, rules=rules),
+        promise_gate(standing),
+        score_gate(score, standing.threshold),
+        switch_gate(segment, off),
     )
 
 

@@ -8,6 +8,7 @@ COMMANDS = {
     "migrate": ("serving.commands.migrate", "bring the database to the schema of this code"),
     "run": ("serving.commands.run", "start the service"),
     "keys": ("serving.commands.keys", "make, list and revoke API keys"),
+    "switch": ("serving.commands.switch", "turn approving at once off or on, for everything or a segment"),
     "load": ("serving.commands.load", "load the event log of a history"),
     "demo": ("serving.commands.demo", "everything at once on a simulated marketplace: what `make run` does"),
     "stop": ("serving.commands.stop", "stop the embedded PostgreSQL"),

@@ -10,7 +10,9 @@ from risk.decision import Decision
 from risk.order import out_of_order
 from risk.policy.cover import Judgement
 from risk.policy.texts import sentences
+from risk.promise.certificate import Standing
 from risk.reasons import Reason
+from serving.store.audits import Audits
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
@@ -40,8 +42,9 @@ class CoverAnswer(Part):
 
 class RiskAnswer(Part):
     score: float | None = Field(description="Calibrated probability of abuse; null where none could be computed.")
-    threshold: float | None
+    threshold: float | None = Field(description="Up to which score the certificate lets a claim of its segment pass; null where to none.")
     model_version: str | None
+    segment: str | None = Field(description="The claims that this one is promised something together with; null where it fits none.")
     certificate_id: str | None
 
 
@@ -72,8 +75,8 @@ class QuotaAnswer(Part):
 
 
 class AuditAnswer(Part):
-    selected: bool
-    probability: float
+    selected: bool = Field(description="Whether the claim was drawn: then it has to get a label, however it was decided.")
+    probability: float = Field(description="With which probability it could have been.")
 
 
 class DecisionAnswer(Part):
@@ -93,12 +96,14 @@ class DecisionAnswer(Part):
     audit: AuditAnswer
     case_id: str | None
     policy_version: str
+    appetite_version: str = Field(description="Of the promise and the quotas by which it was decided.")
 
 
 class ReviewState(Part):
     state: str
     kind: Literal["review", "audit"]
     opened_at: Moment
+    due_at: Moment | None = Field(description="When a drawn claim has to have a label; null for one that was not drawn.")
 
 
 class FrozenDecision(DecisionAnswer):
@@ -115,6 +120,7 @@ class CaseAnswer(Part):
     kind: Literal["review", "audit"]
     state: str
     opened_at: Moment
+    due_at: Moment | None = Field(description="When a drawn claim has to have a label; null for one that was not drawn.")
     amount: int
     currency: str
     gate: str | None
@@ -126,6 +132,47 @@ class CaseAnswer(Part):
 class CaseList(Part):
     cases: list[CaseAnswer]
     next: str | None = Field(description="Pass as `after` for the next page; null on the last one.")
+
+
+class TurnAnswer(Part):
+    segment: str
+    on: bool
+    turned_at: Moment
+    who: str
+    why: str
+
+
+class SwitchAnswer(Part):
+    """Whether approving at once is turned on; a segment is only where `all` is, too."""
+
+    switches: dict[str, bool]
+    turns: list[TurnAnswer] = Field(description="The latest hundred, the newest first.")
+
+
+class AuditsAnswer(Part):
+    drawn: int = Field(description="Audits of approvals under the certificate, since the segment was last turned on.")
+    counted: int = Field(description="Of them those that are watched; draws beyond the promise's own are thinned.")
+    abusive: int = Field(description="Of the counted ones, overdue ones included.")
+    pending: int
+    overdue: int = Field(description="Audits that nobody decided by their due date; they count as abuse.")
+    value: float = Field(description="What a stake of 1 on the promise being broken has become.")
+    alarm: float = Field(description="The value at which the segment is turned off.")
+
+
+class SegmentPromise(Part):
+    segment: str
+    on: bool
+    threshold: float | None
+    detail: str
+    audits: AuditsAnswer | None
+
+
+class PromiseAnswer(Part):
+    """What is promised of the money approved at once, and what audits have shown since."""
+
+    appetite_version: str
+    certificate_id: str | None
+    segments: list[SegmentPromise]
 
 
 class ProblemPart(Part):
@@ -194,7 +241,7 @@ def cover_parts(judgement: Judgement) -> list[dict[str, Any]]:
 
 
 def decision_part(
-    claim: Claim, decision: Decision, reasons: tuple[Reason, ...], *, decided_at: int, case_id: str | None, policy: str, used: int
+    claim: Claim, decision: Decision, reasons: tuple[Reason, ...], *, decided_at: int, case_id: str | None, policy: str, appetite: str, used: int
 ) -> dict[str, Any]:
     """A decision as JSON."""
     approved = claim.amount if decision.decision == "approve" else 0
@@ -210,7 +257,8 @@ def decision_part(
             "score": decision.score,
             "threshold": decision.threshold,
             "model_version": decision.model_version,
-            "certificate_id": None,
+            "segment": decision.segment,
+            "certificate_id": decision.certificate_id,
         },
         "reasons": [reason_part(reason) for reason in reasons],
         "gates": [{"gate": gate.gate, "passed": gate.passed, "detail": gate.detail} for gate in decision.gates],
@@ -219,4 +267,24 @@ def decision_part(
         "audit": {"selected": decision.audit.selected, "probability": decision.audit.probability},
         "case_id": case_id,
         "policy_version": policy,
+        "appetite_version": appetite,
+    }
+
+
+def promise_part(segment: str, stands: Standing, audits: Audits | None, *, on: bool) -> dict[str, Any]:
+    """What is promised of one segment as JSON."""
+    part = {"segment": segment, "on": on, "threshold": stands.threshold, "detail": stands.detail, "audits": None}
+    if audits is None:
+        return part
+    watched = audits.watched
+    return part | {
+        "audits": {
+            "drawn": audits.drawn,
+            "counted": watched.audits,
+            "abusive": watched.abusive,
+            "pending": audits.pending,
+            "overdue": audits.overdue,
+            "value": watched.value,
+            "alarm": audits.needed,
+        }
     }

@@ -12,6 +12,7 @@ from risk.errors import Unavailable
 from risk.features import load_features
 from risk.gates import load_rules
 from risk.policy.definition import load_policies
+from risk.promise.appetite import load_appetite
 from serving.champion import Champion
 from serving.service import ClaimService
 from serving.settings import Settings
@@ -19,6 +20,7 @@ from serving.store.database import Database
 from serving.store.decisions import Decisions
 from serving.store.events import Events
 from serving.store.keys import Keys
+from serving.store.switch import Switches
 from serving.store.totals import STALEST
 
 NAME = "risk"
@@ -34,6 +36,7 @@ class Components:
     decisions: Decisions
     events: Events
     keys: Keys
+    switches: Switches
     service: ClaimService
 
 
@@ -57,7 +60,13 @@ def build(
         raise Unavailable("the database has no audit secret: run `python -m serving migrate`")
     champion = Champion(settings.bundle_dir)
     decisions = Decisions(database, features, stalest=stalest)
-    decider = Decider(features=features, rules=load_rules(), policies=load_policies(), audit_secret=str(row[0]).encode())
+    decider = Decider(
+        features=features,
+        rules=load_rules(),
+        policies=load_policies(),
+        appetite=load_appetite(settings.appetite),
+        audit_secret=str(row[0]).encode(),
+    )
     return Components(
         settings=settings,
         database=database,
@@ -65,6 +74,7 @@ def build(
         decisions=decisions,
         events=Events(database, features, stalest=stalest),
         keys=Keys(database),
+        switches=Switches(database, decider.appetite),
         service=ClaimService(decisions=decisions, champion=champion, decider=decider, clock=clock),
     )
 

@@ -3,7 +3,7 @@
 from functools import cache
 from time import perf_counter
 
-from prometheus_client import Counter, Histogram
+from prometheus_client import Counter, Gauge, Histogram
 
 _SECONDS = (0.0005, 0.001, 0.002, 0.003, 0.005, 0.0075, 0.01, 0.02, 0.05, 0.1, 0.25, 0.5, 1, 2.5)
 
@@ -14,6 +14,11 @@ DOUBTS = Counter("risk_doubts_total", "Claims handed over because a part was in 
 REPEATS = Counter("risk_repeats_total", "Claims answered from an earlier decision.")
 CONFLICTS = Counter("risk_conflicts_total", "Claims refused because their id was used with another body.")
 UNAVAILABLE = Counter("risk_unavailable_total", "Requests answered 503.")
+WATCHED = Gauge(
+    "risk_watch_value", "What a bet against the promise has become since the certificate, by segment.", ["segment"],
+    multiprocess_mode="mostrecent",
+)  # fmt: skip
+ALARMS = Counter("risk_alarms_total", "Segments that the watch turned off.", ["segment"])
 REQUESTS = Counter("risk_http_responses_total", "Answers by status.", ["status"])
 
 

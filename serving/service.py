@@ -18,6 +18,7 @@ from risk.errors import RiskError, Unavailable
 from risk.features import Value, load_features
 from risk.gates import Gate, first_failed
 from risk.policy.cover import UNJUDGED, Judgement
+from risk.promise.appetite import Appetite
 from risk.reasons import Reason, explain
 from serving import metrics
 from serving.answer import decision_part
@@ -25,6 +26,8 @@ from serving.champion import Champion
 from serving.store.decisions import Decisions, Record, Stale, Taken
 
 log = structlog.get_logger()
+DAY = 86_400_000_000
+"""Microseconds."""
 
 
 class Conflict(RiskError):
@@ -55,6 +58,11 @@ def _once(claim: Claim, judgement: Judgement) -> str | None:
 def _rules_version(rules: str, judgement: Judgement) -> str:
     """The version of the gates' own rules, and what exactly the policy said: its version alone may be left as it was."""
     return rules if judgement.policy is None else f"{rules}, policy {judgement.policy.digest}"
+
+
+def _appetite_version(appetite: Appetite) -> str:
+    """The version, and what exactly it said: a version alone may be left as it was."""
+    return f"{appetite.version}, {appetite.digest}"
 
 
 @dataclass(frozen=True)
@@ -165,7 +173,14 @@ class ClaimService:
         decided_at, used, judgement = microseconds(case.now), case.past.order.approved, decision.judgement
         policy = judgement.policy.version if judgement.policy else "none"
         answer = decision_part(
-            case.claim, decision, reasons, decided_at=decided_at, case_id=case_id, policy=policy, used=used
+            case.claim,
+            decision,
+            reasons,
+            decided_at=decided_at,
+            case_id=case_id,
+            policy=policy,
+            appetite=self.decider.appetite.version,
+            used=used,
         )
         failed = first_failed(decision.gates)
         return Record(
@@ -182,6 +197,9 @@ class ClaimService:
             score=decision.score,
             threshold=decision.threshold,
             model_version=decision.model_version,
+            segment=decision.segment,
+            certificate_id=decision.certificate_id,
+            appetite_version=_appetite_version(self.decider.appetite),
             policy_version=policy,
             rules_version=_rules_version(self.decider.rules.version, judgement),
             guarantee=judgement.best.guarantee if judgement.best else None,
@@ -193,6 +211,7 @@ class ClaimService:
             audit_probability=decision.audit.probability,
             case_id=case_id,
             case_kind=kind,
+            due_at=decided_at + round(self.decider.appetite.promise.mature_days * DAY) if decision.audit.selected else None,
         )
 
     def explain_frozen(self, version: str, values: Sequence[Value]) -> tuple[Reason, ...]:

@@ -18,6 +18,8 @@ class Settings:
     """PostgreSQL; without it an embedded one runs in `data_dir`."""
     data_dir: Path = ROOT / "var"
     bundle_dir: Path = ROOT / "bundles" / "champion"
+    appetite: Path | None = None
+    """The owner's appetite; without it the one that this version ships."""
     host: str = "127.0.0.1"
     port: int = 8080
     workers: int = 2
@@ -45,6 +47,7 @@ class Settings:
             database_url=given.get("DATABASE_URL") or None,
             data_dir=Path(given.get("DATA_DIR", cls.data_dir)).absolute(),
             bundle_dir=Path(given.get("BUNDLE_DIR", cls.bundle_dir)).absolute(),
+            appetite=Path(given["APPETITE"]).absolute() if given.get("APPETITE") else None,
             host=given.get("HOST", cls.host),
             port=number("PORT", cls.port, 1, 65535),
             workers=number("WORKERS", cls.workers, 1, 64),

@@ -1,6 +1,7 @@
 """A real service for tests: its database, its bundle, its process, and the claims that are sent to it."""
 
 import copy
+import hashlib
 import itertools
 import json
 import os
@@ -27,8 +28,10 @@ import requests
 from flask import Flask
 from numpy.typing import NDArray
 
-from risk.bundle import write_bundle
+from risk.bundle import MANIFEST, MODEL, write_bundle
+from risk.claim import microseconds
 from risk.features import load_features
+from risk.promise.appetite import Appetite, load_appetite
 from risk.vocabulary import CHANNELS, GUARANTEES, REASONS, REMEDIES, RETURN_METHODS
 from serving.store import embedded
 from serving.store.database import Database
@@ -154,10 +157,12 @@ def small_bundle(
         rows, abuse, params=parameters, categorical_feature=[columns.index(name) for name in features.categorical]
     )
     booster = lightgbm.train(parameters, train_set, num_boost_round=40)
+    model = booster.model_to_string()
     manifest = {
         "trained_until": "2026-06-30T00:00:00+00:00",
         "seed": seed,
         "threshold": threshold,
+        "certificate": a_certificate(model, threshold),
         "calibrator": {"slope": 1.1, "intercept": -0.05},
         "features": {
             "fingerprint": features.fingerprint,
@@ -166,7 +171,36 @@ def small_bundle(
             "categories": CATEGORIES,
         },
     }
-    return write_bundle(path, booster.model_to_string(), merged(manifest, changes), key.encode())
+    return write_bundle(path, model, merged(manifest, changes), key.encode())
+
+
+def a_certificate(model: str, threshold: float | None, appetite: Appetite | None = None, **changes: Any) -> dict[str, Any]:
+    """What `certify` would have put into the manifest of a model that keeps the promise up to a threshold."""
+    appetite = appetite or load_appetite()
+    now = microseconds(datetime.now(UTC))
+    evidence = {
+        "error": 0.025, "status": "certified", "threshold": threshold, "drawn": 900, "abusive": 12, "unresolved": 2,
+        "bound": 0.021, "missing": 0, "detail": "held", "curve": [],
+    }  # fmt: skip
+    certificate = {
+        "certificate_id": "cert-test",
+        "model": hashlib.sha256(model.encode()).hexdigest(),
+        "method": "test",
+        "issued_at": now,
+        "valid_until": now + 90 * 86_400_000_000,
+        "appetite_version": appetite.version,
+        "population": appetite.population,
+        "delta": appetite.promise.delta,
+        "look": 1,
+        "looks": appetite.promise.looks,
+        "data": {
+            "history": {}, "start": 0, "end": now, "labels_until": now, "claims": 5000, "eligible": 2500, "policies": {},
+        },
+        "segments": {
+            segment.name: {"alpha": appetite.alpha_of(segment), **evidence} for segment in appetite.segment
+        },
+    }  # fmt: skip
+    return merged(certificate, changes)
 
 
 def _invented(
@@ -187,6 +221,13 @@ def _invented(
     logit = -4.0 + 6.0 * (seen["buyer_abuse_365d"] > 0) + 1.5 * (seen["device_buyers_90d"] > 1)
     logit += 0.8 * (seen["photo_count"] == 0) - 1.5 * seen[SIGNAL]
     return rows, (rng.random(count) < 1.0 / (1.0 + np.exp(-logit))).astype(np.int64)
+
+
+def promise_up_to(folder: Path, threshold: float, **changes: Any) -> None:
+    """Gives a trained bundle a certificate as if it had been shown to keep the promise up to a threshold."""
+    manifest = json.loads((folder / MANIFEST).read_text())
+    model = (folder / MODEL).read_text()
+    write_bundle(folder, model, manifest | {"certificate": a_certificate(model, threshold, **changes)}, BUNDLE_KEY.encode())
 
 
 # --- databases ---------------------------------------------------------------------------------------------------

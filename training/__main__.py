@@ -11,6 +11,7 @@ COMMANDS = {
     "evaluate": ("training.evaluate", "judge a bundle on a later stretch of history"),
     "backtest": ("training.backtest.command", "replay a stretch of history under another bundle, policy or appetite"),
     "score": ("training.score", "score a stretch of history as the service would have"),
+    "certify": ("training.certify", "test up to which score the promise about abuse holds, and write it into the bundle"),
     "promote": ("training.promote", "make a bundle the one that is served"),
     "log": ("training.log", "write a history's event log for the service to load"),
     "adapt": ("training.adapters.command", "turn real data of another shape into a history"),

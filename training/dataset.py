@@ -103,21 +103,31 @@ def rows_until(history: History, moment: int | None) -> int:
     return int(claims.count().to_pyarrow().as_py())
 
 
-def labels_at(history: History, moment: int | None) -> pd.DataFrame:
-    """The latest label of each claim known before `moment` (of two at once the graver), with its row and delay.
-
-    Columns: row, submitted_at, known_at (microseconds), amount, label, audit_probability, approved. A claim that was
-    once drawn for an audit keeps the probability of that draw when a later label replaces the audit's.
-    """
+def latest_labels(history: History, moment: int | None) -> Table:
+    """The latest label of each claim known before `moment` (of two at once the graver), with the probability of its draw."""
     gravity = _.label.cases(*((word, rank) for rank, word in enumerate(_GRAVITY)), else_=-1)
     labels = history.labels if moment is None else history.labels.filter(_.known_at < moment)
     newest = ibis.row_number().over(group_by=_.claim_id, order_by=[_.known_at.desc(), gravity.desc()])
     drawn = _.audit_probability.max().over(group_by=_.claim_id)
-    latest = labels.mutate(place=newest, audit_probability=drawn).filter(_.place == 0).drop("place")
+    return labels.mutate(place=newest, audit_probability=drawn).filter(_.place == 0).drop("place")
+
+
+def labels_at(history: History, moment: int | None) -> pd.DataFrame:
+    """The latest label of each claim known before `moment` (of two at once the graver), with its row and delay.
+
+    Columns: row, submitted_at, known_at (microseconds), amount, label, audit_probability, approved. A claim that was
+    once drawn for an audit keeps the probability of that draw when a later label replaces the audit's; where no label says
+    it, that of `decisions` counts.
+    """
     claims = history.claims.select("claim_id", "row", "submitted_at", "amount")
-    joined = latest.inner_join(claims, "claim_id").left_join(history.decisions, "claim_id")
+    decisions = history.decisions.select(
+        "claim_id", "decision", drawn=ibis.ifelse(_.audit_selected, _.audit_probability, ibis.null("float64"))
+    )
+    joined = latest_labels(history, moment).inner_join(claims, "claim_id").left_join(decisions, "claim_id")
     frame: pd.DataFrame = (
-        joined.mutate(approved=(_.decision == "approve").fill_null(False))
+        joined.mutate(
+            approved=(_.decision == "approve").fill_null(False), audit_probability=ibis.coalesce(_.audit_probability, _.drawn)
+        )
         .select("row", "submitted_at", "known_at", "amount", "label", "audit_probability", "approved")
         .order_by("row")
         .to_pyarrow()

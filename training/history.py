@@ -3,6 +3,7 @@
 Times become integer microseconds and money integer minor units on the way in, so that every later sum is exact.
 """
 
+import hashlib
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -12,7 +13,7 @@ from pathlib import Path
 import ibis
 from ibis import _
 from ibis.backends.duckdb import Backend
-from ibis.expr.types import Table
+from ibis.expr.types import BooleanValue, IntegerScalar, Table
 
 from risk.errors import HistoryError, Problem
 from risk.features.definition import NUMBERS, SIGNAL_PREFIX, TEXTS, TIMES
@@ -46,6 +47,14 @@ _COLUMNS = {
     "orders": ("order_id", "buyer_id", "merchant_id", "known_at", *ORDER_FACTS, "refunded_amount", "currency"),
     "claims": ("claim_id", "order_id", *ENTITY_COLUMNS, *TIMES, *NUMBERS, *TEXTS, "as_of", "currency"),
     "labels": ("claim_id", "known_at", "label", "source", "audit_probability"),
+}
+_DECISION_TYPES = {
+    "claim_id": "string",
+    "decision": "string",
+    "audit_probability": "float64",
+    "audit_selected": "boolean",
+    "score": "float64",
+    "model_version": "string",
 }
 
 
@@ -132,15 +141,75 @@ def _open(connection: Backend, path: Path) -> History:
     )
 
 
+def fingerprint(history: History) -> dict[str, str]:
+    """SHA-256 of each table's file."""
+    found = {}
+    for table in (*REQUIRED, "decisions"):
+        if (file := table_file(history.path, table)) is not None:
+            with file.open("rb") as handle:
+                found[table] = hashlib.file_digest(handle, "sha256").hexdigest()
+    return found
+
+
+def end_of(history: History) -> int:
+    """The moment just after everything that a history knows of (microseconds)."""
+    newest = [history.claims.submitted_at.max(), history.labels.known_at.max()]
+    return max(int(moment.to_pyarrow().as_py() or 0) for moment in newest) + 1
+
+
 def _decisions(connection: Backend, path: Path) -> Table:
-    """claim_id and decision of what was decided before; empty where the history does not say."""
+    """What was decided before, and with which draw for an audit; empty where the history does not say.
+
+    What cannot be read as its type is missing here; `decision_problems` names it.
+    """
+    types = _DECISION_TYPES
     if table_file(path, "decisions") is None:
-        return ibis.memtable({"claim_id": [], "decision": []}, schema={"claim_id": "string", "decision": "string"})
+        return ibis.memtable({name: [] for name in types}, schema=types)
     raw = read_raw(connection, path, "decisions")
     missing = [name for name in ("claim_id", "decision") if name not in raw.columns]
     if missing:
         raise HistoryError([Problem(f"decisions.{name}", "required column is missing") for name in missing])
-    return raw.select(claim_id=raw.claim_id.cast("string"), decision=raw.decision.cast("string"))
+    return raw.select(
+        **{name: raw[name].try_cast(kind) if name in raw.columns else ibis.null(kind) for name, kind in types.items()}
+    )
+
+
+def decision_problems(history: History) -> list[Problem]:
+    """What keeps a history's `decisions` from telling with which probability each claim was drawn for an audit."""
+    if table_file(history.path, "decisions") is None:
+        return []
+    raw, known = history.connection.table("raw_decisions"), history.decisions
+    counts = {
+        ("claim_id", "claims are decided more than once"): known.claim_id.count() - known.claim_id.nunique(),
+        ("decision", "decisions are neither approve nor review"): _count(~known.decision.isin(("approve", "review")).fill_null(False)),
+        ("audit_probability", "probabilities are below 0 or above 1"): _count(~known.audit_probability.between(0, 1)),
+        ("audit_selected", "claims have a probability of an audit, and nothing says whether they were drawn"): _count(
+            (known.audit_probability > 0) & known.audit_selected.isnull()
+        ),
+        ("audit_selected", "claims were drawn with no probability"): _count(
+            known.audit_selected & (known.audit_probability.fill_null(0) == 0)
+        ),
+    }
+    names = {f"c{place}": count for place, count in enumerate(counts.values())}
+    (row,) = known.aggregate(**names).to_pyarrow().to_pylist()
+    found = [
+        Problem(f"decisions.{name}", f"{int(row[f'c{place}']):,} {what}")
+        for place, (name, what) in enumerate(counts)
+        if row[f"c{place}"]
+    ]
+    unread = {
+        name: _count(raw[name].notnull() & raw[name].try_cast(_DECISION_TYPES[name]).isnull())
+        for name in ("audit_probability", "audit_selected")
+        if name in raw.columns
+    }
+    if unread:
+        (row,) = raw.aggregate(**unread).to_pyarrow().to_pylist()
+        found += [Problem(f"decisions.{name}", f"{count:,} values of another type") for name, count in row.items() if count]
+    return found
+
+
+def _count(condition: BooleanValue) -> IntegerScalar:
+    return condition.fill_null(False).cast("int64").sum().fill_null(0)
 
 
 def _canonical(table: str, raw: Table) -> str:

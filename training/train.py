@@ -1,7 +1,6 @@
 """`train`: fit on the past, stop early and calibrate on what came later, write a signed bundle."""
 
 import argparse
-import hashlib
 import importlib.metadata
 import sys
 from dataclasses import dataclass
@@ -18,10 +17,11 @@ from sklearn.linear_model import LogisticRegression
 from risk.bundle import Bundle, signing_key, write_bundle
 from risk.errors import HistoryError, InputError, Problem
 from risk.features import load_features
+from risk.promise.appetite import load_appetite
 from training.arguments import add_history, add_moment, replaced_folder
 from training.check import check_history
 from training.dataset import Matrix, build_matrix, labels_at, rows_until
-from training.history import History, open_history, table_file
+from training.history import History, end_of, fingerprint, open_history
 
 DAY = 24 * 3_600_000_000
 FEWEST = 50
@@ -79,7 +79,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--out", type=Path, required=True, help="folder of the bundle; an older bundle there is replaced")
     parser.add_argument("--seed", type=int, default=7)
     parser.add_argument("--gap-days", type=float, help="time between training and later slices (default: the label delay)")
-    parser.add_argument("--alpha", type=float, default=0.02, help="abuse tolerated in the money approved (default 0.02)")
+    parser.add_argument("--alpha", type=float, help="abuse tolerated in the money approved (default: the appetite's)")
     parser.add_argument("--threads", type=int, default=0, help="0 means all cores")
 
 
@@ -93,10 +93,9 @@ def run(args: argparse.Namespace) -> None:
     if findings.problems:
         raise HistoryError(findings.problems)
     with open_history(args.history, threads=args.threads or None) as history, replaced_folder(args.out) as folder:
-        until = args.until if args.until is not None else _end(history)
-        manifest, model = train(
-            history, until=until, seed=args.seed, gap_days=args.gap_days, alpha=args.alpha, threads=args.threads
-        )
+        until = args.until if args.until is not None else end_of(history)
+        alpha = args.alpha if args.alpha is not None else load_appetite().promise.alpha
+        manifest, model = train(history, until=until, seed=args.seed, gap_days=args.gap_days, alpha=alpha, threads=args.threads)
         version = write_bundle(folder, model, manifest, signing_key(create=True))
         Bundle.load(folder, signing_key())
     slices = manifest["slices"]
@@ -109,7 +108,7 @@ def run(args: argparse.Namespace) -> None:
 def _refuse(args: argparse.Namespace) -> None:
     """Everything that is wrong with the arguments, before anything slow begins."""
     problems = []
-    if not 0 < args.alpha < 1:
+    if args.alpha is not None and not 0 < args.alpha < 1:
         problems.append(Problem("--alpha", "a share between 0 and 1 is expected"))
     # Not a number is in no range.
     if args.gap_days is not None and not 0 <= args.gap_days <= MOST_GAP_DAYS:
@@ -157,7 +156,7 @@ def train(
         },
         "reference": {"score_deciles": np.quantile(score, np.linspace(0, 1, 11)).tolist()},
         "parameters": PARAMETERS,
-        "history": _fingerprint(history),
+        "history": fingerprint(history),
         "libraries": {name: importlib.metadata.version(name) for name in ("lightgbm", "scikit-learn", "numpy", "duckdb")},
     }
     return manifest, booster.model_to_string()
@@ -173,7 +172,7 @@ def _slices(labels: pd.DataFrame, until: int, gap: int) -> dict[str, Slice]:
     if len(mature) == 0:
         raise HistoryError([Problem("labels", f"no label of a claim older than the gap of {gap / DAY:.0f} days")])
     moments = mature["submitted_at"].to_numpy()
-    first, middle, late = (int(np.quantile(moments, share)) for share in (0.0, 0.70, 0.85))
+    first, middle, late = (int(np.quantile(moments, share)) for share in (0.0, 0.60, 0.75))
 
     def before(moment: int) -> int:
         # The gap never eats more than a third of what there is to learn from.
@@ -284,22 +283,6 @@ def _delay(labels: pd.DataFrame, until: int) -> int:
     span = until - int(labels["submitted_at"].min())
     delay = np.quantile((labels["known_at"] - labels["submitted_at"]).to_numpy(), 0.9)
     return int(min(delay, span / 4))
-
-
-def _end(history: History) -> int:
-    newest = [history.claims.submitted_at.max(), history.labels.known_at.max()]
-    return max(int(moment.to_pyarrow().as_py() or 0) for moment in newest) + 1
-
-
-def _fingerprint(history: History) -> dict[str, str]:
-    """SHA-256 of each table's file."""
-    files = {table: table_file(history.path, table) for table in ("orders", "claims", "labels", "decisions")}
-    found = {}
-    for table, file in files.items():
-        if file is not None:
-            with file.open("rb") as handle:
-                found[table] = hashlib.file_digest(handle, "sha256").hexdigest()
-    return found
 
 
 def _iso(moment: int) -> str:

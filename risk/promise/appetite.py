@@ -284,9 +284,11 @@ def read_appetite(file: Path) -> Appetite:
         raise SettingError([Problem(str(file), f"cannot be read: {error}")]) from error
 
 
-@lru_cache(maxsize=1)
-def load_appetite() -> Appetite:
-    """The appetite that this version ships."""
+@lru_cache(maxsize=4)
+def load_appetite(file: Path | None = None) -> Appetite:
+    """The appetite in a file, by default the one that this version ships; read once, whatever happens to the file later."""
+    if file is not None:
+        return read_appetite(file)
     return parse_appetite(resources.files("risk.promise").joinpath("appetite.toml").read_text(encoding="utf-8"))
 
 

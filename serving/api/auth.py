@@ -5,7 +5,7 @@ from functools import wraps
 from ipaddress import ip_address
 from typing import ParamSpec
 
-from flask import Response, request
+from flask import Response, g, request
 
 from serving.api.problems import problem
 from serving.components import components
@@ -39,7 +39,13 @@ def refused(scope: str) -> Response | None:
         return problem(401, "the key is unknown or was revoked")
     if scope not in key.scopes:
         return problem(403, f"the key {key.name!r} lacks the scope {scope}")
+    g.key = key
     return None
+
+
+def caller() -> str:
+    """Who calls, for the trail: the name and the id of the key."""
+    return f"{g.key.name} (key {g.key.key_id})"
 
 
 def from_loopback() -> bool:

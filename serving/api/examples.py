@@ -6,6 +6,7 @@ from risk.claim import Claim
 from risk.policy.cover import judge
 from risk.policy.definition import load_policies
 from risk.policy.request import request_of
+from risk.promise.appetite import load_appetite
 from serving.answer import cover_parts
 
 CLAIM: dict[str, Any] = {
@@ -28,7 +29,9 @@ _GATES = {
     "remedy": "refund_only asked, fresh_spoilage gives refund_only",
     "cover_amount": "1500 asked, 2970 covered",
     "express": "may be paid at once: without_return",
+    "promise": "cert-2026-10-01-7d3f09ab, segment small: at most 3.00% of the money is abuse, confidence 90.0%, until 2026-12-30",
     "score": "score 0.0258, threshold 0.0500",
+    "switch": "approving at once is turned on",
 }
 _PARCEL: dict[str, Any] = {"order_id": "o-1", "carrier": "swift", "tracking_number": "SF1234567890"}
 EVENTS: dict[str, dict[str, Any]] = {
@@ -63,14 +66,21 @@ def answer() -> dict[str, Any]:
         "guarantee": judgement.best.guarantee if judgement.best else None,
         "cover": cover_parts(judgement),
         "needs": list(judgement.needs),
-        "risk": {"score": 0.025823, "threshold": 0.05, "model_version": "2026-06-30-5a452f5c", "certificate_id": None},
+        "risk": {
+            "score": 0.025823,
+            "threshold": 0.05,
+            "model_version": "2026-06-30-5a452f5c",
+            "segment": "small",
+            "certificate_id": "cert-2026-10-01-7d3f09ab",
+        },
         "reasons": [],
         "gates": [{"gate": gate, "passed": True, "detail": detail} for gate, detail in _GATES.items()],
         "approved_amount": 1500,
         "quota": {"limit": 9900, "used": 0, "reserved": 1500},
-        "audit": {"selected": False, "probability": 0.0006},
+        "audit": {"selected": False, "probability": 0.01},
         "case_id": None,
         "policy_version": judgement.policy.version if judgement.policy else "none",
+        "appetite_version": load_appetite().version,
     }
 
 
@@ -79,5 +89,9 @@ def bodies() -> dict[str, dict[str, Any]]:
     return {
         "decide": {"Fruit of which a part is spoiled": CLAIM},
         "decideBatch": {"One claim": {"claims": [CLAIM]}},
+        "turnSwitch": {
+            "Everything goes to a person": {"on": False, "why": "parcels of one carrier are reported lost by the hundred"},
+            "A segment is approved again": {"segment": "small", "on": True, "why": "the carrier's scans are back"},
+        },
         "events": {kind: {"events": [{"type": kind} | event]} for kind, event in EVENTS.items()},
     }

@@ -11,7 +11,9 @@ from flask import Blueprint, Response, send_from_directory
 from prometheus_client import CONTENT_TYPE_LATEST, REGISTRY, CollectorRegistry, generate_latest
 from prometheus_client.multiprocess import MultiProcessCollector
 
+from risk.claim import microseconds
 from risk.errors import Unavailable
+from risk.promise.certificate import standing
 from serving.api.auth import from_loopback, refused
 from serving.api.openapi import description
 from serving.components import components
@@ -33,8 +35,17 @@ def alive() -> Response:
 def ready() -> Response:
     """Ready to decide, or what is missing."""
     missing = _missing()
-    body = {"status": "ready" if not missing else "not ready", "missing": missing}
+    body = {"status": "ready" if not missing else "not ready", "missing": missing, "promise": _promise()}
     return Response(json.dumps(body), status=503 if missing else 200, content_type="application/json")
+
+
+def _promise() -> dict[str, str]:
+    """What the certificate allows now, by segment."""
+    service, now = components().service, microseconds(components().service.clock())
+    bundle, appetite = components().champion.current()[0], service.decider.appetite
+    if bundle is None:
+        return {}
+    return {segment.name: standing(bundle.certificate, segment, appetite, now).detail for segment in appetite.segment}
 
 
 def _missing() -> dict[str, str]:

@@ -8,9 +8,18 @@ from pydantic.json_schema import models_json_schema
 
 from risk import __version__
 from risk.claim import Claim
-from serving.answer import BatchAnswer, CaseList, DecisionAnswer, EventsAnswer, FrozenDecision, ProblemAnswer
+from serving.answer import (
+    BatchAnswer,
+    CaseList,
+    DecisionAnswer,
+    EventsAnswer,
+    FrozenDecision,
+    ProblemAnswer,
+    PromiseAnswer,
+    SwitchAnswer,
+)
 from serving.api import examples
-from serving.api.routes import ClaimBatch
+from serving.api.routes import ClaimBatch, SwitchTurn
 from serving.events import EventBatch
 
 _REFUSALS = {401: "No known key.", 403: "The key lacks the scope."}
@@ -28,8 +37,8 @@ _AWAY = {503: "No decision could be written down; try again after `Retry-After` 
 @lru_cache(maxsize=1)
 def description() -> dict[str, Any]:
     """The whole description."""
-    models: list[type[BaseModel]] = [Claim, ClaimBatch, EventBatch]
-    answers: list[type[BaseModel]] = [DecisionAnswer, BatchAnswer, FrozenDecision, CaseList, EventsAnswer, ProblemAnswer]
+    models: list[type[BaseModel]] = [Claim, ClaimBatch, EventBatch, SwitchTurn]
+    answers: list[type[BaseModel]] = [DecisionAnswer, BatchAnswer, FrozenDecision, CaseList, EventsAnswer, PromiseAnswer, SwitchAnswer, ProblemAnswer]
     schemas = models_json_schema(
         [*((model, "validation") for model in models), *((model, "serialization") for model in answers)],
         ref_template="#/components/schemas/{model}",
@@ -83,6 +92,16 @@ def _paths() -> dict[str, Any]:
                 "events", "Record what happened, all or none", "events:write", EventsAnswer, body=EventBatch,
                 more={409: "An event id was used with another body.", 422: "An event speaks of an unknown claim."} | _AWAY,
             )
+        },
+        "/v1/promise": {
+            "get": _call("promise", "What is promised of each segment, and what audits have shown", "claims:read", PromiseAnswer, more=_AWAY)
+        },
+        "/v1/switch": {
+            "get": _call("switches", "Whether approving at once is turned on, and who turned it", "admin", SwitchAnswer, more=_AWAY),
+            "post": _call(
+                "turnSwitch", "Turn approving at once off or on, for everything or a segment", "admin", SwitchAnswer,
+                body=SwitchTurn, more={422: "No such segment."} | _AWAY,
+            ),
         },
         "/healthz": {"get": _open("alive", "The process answers", {200: "Alive."})},
         "/readyz": {"get": _open("ready", "Ready to decide, or what is missing", {200: "Ready.", 503: "Not ready."})},

@@ -1,24 +1,28 @@
 """Every call of the claims interface."""
 
 import json
+from functools import partial
 from http import HTTPStatus
-from typing import TypeVar
+from typing import Annotated, Any, TypeVar
 
 import psycopg
 import structlog
 from flask import Blueprint, Response, request
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, Field, StringConstraints
 from werkzeug.exceptions import BadRequest, NotFound, RequestEntityTooLarge, UnsupportedMediaType
 from werkzeug.routing import BaseConverter
 
 from risk.claim import Claim, Value, microseconds
 from risk.errors import Unavailable
-from serving.answer import reason_part, timestamp
-from serving.api.auth import required
+from risk.gates import EVERYTHING
+from risk.promise.certificate import standing
+from serving.answer import promise_part, reason_part, timestamp
+from serving.api.auth import caller, required
 from serving.api.problems import RETRY_AFTER_SECONDS, problem_part
 from serving.components import components
 from serving.events import EventBatch
 from serving.service import Conflict
+from serving.store.audits import audits_of
 
 log = structlog.get_logger()
 api = Blueprint("claims", __name__)
@@ -31,6 +35,14 @@ class ClaimBatch(Value):
     """Up to a thousand claims, each decided on its own, answered in order."""
 
     claims: list[Claim] = Field(min_length=1, max_length=1000)
+
+
+class SwitchTurn(Value):
+    """Approving at once, turned off or on."""
+
+    segment: str = Field(default=EVERYTHING, max_length=64, description="Of the appetite, or `all` of them.")
+    on: bool
+    why: Annotated[str, StringConstraints(max_length=1000, pattern=r"^[^\x00]*\S[^\x00]*$"), Field(description="For the trail.")]
 
 
 class OpaqueId(BaseConverter):
@@ -101,13 +113,22 @@ def read(claim_id: str) -> Response:
         answer["reasons"] = [reason_part(reason) for reason in reasons]
     names = json.loads(row["feature_names"]) if row["feature_names"] else None
     answer["review"] = (
-        {"state": row["case_state"], "kind": row["case_kind"], "opened_at": timestamp(row["opened_at"])}
+        {
+            "state": row["case_state"],
+            "kind": row["case_kind"],
+            "opened_at": timestamp(row["opened_at"]),
+            "due_at": _due(row["due_at"]),
+        }
         if row["case_id"]
         else None
     )
     answer["outcome"] = json.loads(row["outcome"]) if row["outcome"] else None
     answer["features"] = dict(zip(names, values, strict=True)) if names and values else None
     return _json(json.dumps(answer, ensure_ascii=False))
+
+
+def _due(moment: int | None) -> str | None:
+    return None if moment is None else timestamp(moment)
 
 
 def _storable(text: str) -> bool:
@@ -130,6 +151,7 @@ def cases() -> Response:
         {
             **{name: value for name, value in case.items() if name != "answer"},
             "opened_at": timestamp(case["opened_at"]),
+            "due_at": _due(case["due_at"]),
             "reasons": json.loads(case["answer"])["reasons"],
         }
         for case in page
@@ -145,6 +167,45 @@ def _after(text: str | None) -> tuple[int, str] | None:
     if not (moment.isascii() and moment.isdecimal() and len(moment) < 18 and _storable(case_id)):
         raise BadRequest("after: the `next` of the page before is expected")
     return int(moment), case_id
+
+
+@api.get("/v1/promise")
+@required("claims:read")
+def promise() -> Response:
+    """What is promised of each segment, and what audits have shown since."""
+    parts, now = components(), microseconds(components().service.clock())
+    bundle, appetite = parts.champion.current()[0], parts.service.decider.appetite
+    certificate, on = bundle.certificate if bundle else None, parts.switches.state()
+    found = []
+    for segment in appetite.segment:
+        stands = standing(certificate, segment, appetite, now)
+        audits = None
+        if certificate is not None:
+            audits = parts.database.run(partial(audits_of, certificate=certificate, segment=segment, appetite=appetite, now=now))
+        found.append(promise_part(segment.name, stands, audits, on=on[segment.name] and on[EVERYTHING]))
+    body = {"appetite_version": appetite.version, "certificate_id": certificate.certificate_id if certificate else None}
+    return _json(json.dumps(body | {"segments": found}, ensure_ascii=False))
+
+
+@api.get("/v1/switch")
+@required("admin")
+def switches() -> Response:
+    """How the switches stand, and the latest turns."""
+    return _json(json.dumps(_switches(), ensure_ascii=False))
+
+
+@api.post("/v1/switch")
+@required("admin")
+def turn_switch() -> Response:
+    """Turn approving at once off or on, for everything or a segment."""
+    turn = _body(SwitchTurn)
+    components().switches.turn(turn.segment, on=turn.on, who=caller(), why=turn.why)
+    return _json(json.dumps(_switches(), ensure_ascii=False))
+
+
+def _switches() -> dict[str, Any]:
+    turns = [vars(turn) | {"turned_at": timestamp(turn.turned_at)} for turn in components().switches.turns()]
+    return {"switches": components().switches.state(), "turns": turns}
 
 
 @api.post("/v1/events")

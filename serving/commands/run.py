@@ -6,8 +6,9 @@ import shutil
 import signal
 import socket
 
-from risk.errors import InputError, Problem
+from risk.errors import InputError, Problem, SettingError
 from risk.policy.definition import load_policies
+from risk.promise.appetite import load_appetite, unknown_guarantees
 from serving.settings import Settings
 from serving.store.embedded import database_url
 from serving.store.migrate import check_schema
@@ -54,8 +55,9 @@ def serve(settings: Settings, url: str, factory: str) -> None:
     from granian.log import LogLevels
 
     # Read and checked here, once: workers are forks of this process, so that all of them, and those that take a dead
-    # one's place, judge by the same policies whatever happens to the files meanwhile.
-    load_policies()
+    # one's place, judge by the same policies and appetite whatever happens to the files meanwhile.
+    if problems := unknown_guarantees(load_appetite(settings.appetite), load_policies()):
+        raise SettingError(problems)
     shared = settings.data_dir / "metrics"
     shutil.rmtree(shared, ignore_errors=True)
     shared.mkdir(parents=True)

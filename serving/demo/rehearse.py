@@ -10,6 +10,7 @@ from risk.decision import Decider
 from risk.features import load_features
 from risk.gates import load_rules
 from risk.policy.definition import load_policies
+from risk.promise.appetite import load_appetite
 from serving.demo.cast import Rank, Scene
 from serving.store.database import Database
 from serving.store.decisions import Decisions
@@ -19,7 +20,13 @@ def ranker(database: Database, bundle: Bundle) -> Rank:
     """Puts scenes in order of their score as of now, the lowest first."""
     features = load_features()
     decisions = Decisions(database, features)
-    decider = Decider(features=features, rules=load_rules(), policies=load_policies(), audit_secret=b"nothing is drawn here")
+    decider = Decider(
+        features=features,
+        rules=load_rules(),
+        policies=load_policies(),
+        appetite=load_appetite(),
+        audit_secret=b"nothing is drawn here",
+    )
 
     def score(scene: Scene) -> float:
         claim, now = Claim.model_validate_json(json.dumps(scene.claim)), datetime.now(UTC)

@@ -34,6 +34,9 @@ class Record:
     score: float | None
     threshold: float | None
     model_version: str | None
+    segment: str | None
+    certificate_id: str | None
+    appetite_version: str
     policy_version: str
     rules_version: str
     guarantee: str | None
@@ -48,6 +51,8 @@ class Record:
     audit_probability: float
     case_id: str | None
     case_kind: str | None
+    due_at: int | None
+    """The moment by which a drawn claim has to have a label (microseconds)."""
 
 
 @dataclass(frozen=True)
@@ -217,8 +222,8 @@ def _insert_statement(features: FeatureSet, stalest: int) -> str:
           WHERE {values(["decision"])} = 'review'
           ON CONFLICT DO NOTHING
         ), opened AS (
-          INSERT INTO review_case (case_id, claim_id, kind, opened_at)
-          SELECT {values(["case_id"])}, claim_id, {values(["case_kind", "decided_at"])} FROM written
+          INSERT INTO review_case (case_id, claim_id, kind, opened_at, due_at)
+          SELECT {values(["case_id"])}, claim_id, {values(["case_kind", "decided_at", "due_at"])} FROM written
           WHERE {values(["case_id"])} IS NOT NULL
         )
         SELECT EXISTS (SELECT FROM written), fresh FROM clock
@@ -228,21 +233,22 @@ def _insert_statement(features: FeatureSet, stalest: int) -> str:
 _TRUE = b"\x01"
 _COLUMNS = (
     "claim_id", "digest", "decided_at", "decision", "gate", "order_id", "amount", "currency", "claim", "answer",
-    "feature_set", "features", "raw", "score", "threshold", "model_version", "policy_version", "rules_version", "guarantee", "once", "code_version",
-    "audit_selected", "audit_probability",
+    "feature_set", "features", "raw", "score", "threshold", "model_version", "segment", "certificate_id",
+    "appetite_version", "policy_version", "rules_version", "guarantee", "once", "code_version", "audit_selected",
+    "audit_probability",
 )  # fmt: skip
 _TYPES = (
-    {name: "bigint" for name in ("decided_at", "amount", "counted", "paid", "paid_at", "refunded", "largest", "bound")}
+    {name: "bigint" for name in ("decided_at", "due_at", "amount", "counted", "paid", "paid_at", "refunded", "largest", "bound")}
     | {name: "float8" for name in ("raw", "score", "threshold", "audit_probability")}
     | {"digest": "bytea", "items": "jsonb"}
     | {name: "boolean" for name in ("audit_selected", "shipped", "delivered")}
 )
 _READ_COLUMNS = (
     "answer", "claim", "feature_names", "features", "model_version", "case_id", "case_kind", "case_state", "opened_at",
-    "outcome",
+    "due_at", "outcome",
 )  # fmt: skip
 _READ = """
-    SELECT answer, claim, names, features, model_version, case_id, kind, state, opened_at,
+    SELECT answer, claim, names, features, model_version, case_id, kind, state, opened_at, due_at,
       (SELECT body FROM event WHERE event.claim_id = decision.claim_id AND type = 'claim_outcome'
        ORDER BY known_at DESC, occurred_at DESC, event_id DESC LIMIT 1)
     FROM decision
@@ -252,10 +258,11 @@ _READ = """
     ORDER BY opened_at DESC LIMIT 1
 """
 _CASE_COLUMNS = (
-    "case_id", "claim_id", "kind", "state", "opened_at", "amount", "currency", "gate", "score", "threshold", "answer",
+    "case_id", "claim_id", "kind", "state", "opened_at", "due_at", "amount", "currency", "gate", "score", "threshold",
+    "answer",
 )
 _CASES = """
-    SELECT case_id, claim_id, kind, state, opened_at, amount, currency, gate, score, threshold, answer
+    SELECT case_id, claim_id, kind, state, opened_at, due_at, amount, currency, gate, score, threshold, answer
     FROM review_case JOIN decision USING (claim_id)
     WHERE state = 'open' AND (%(kind)s::text IS NULL OR kind = %(kind)s) AND (opened_at, case_id) > (%(moment)s, %(case_id)s)
     ORDER BY opened_at, case_id LIMIT %(limit)s

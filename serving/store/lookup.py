@@ -58,7 +58,7 @@ class Lookup:
 
     def read(self, row: Sequence[bytes | None]) -> tuple[bool, Past]:
         """What a row in PostgreSQL's binary form says: whether the claim was decided before, and its past."""
-        decided, used, money, currency, buyer, merchant, items, read, totals = row
+        decided, used, off, money, currency, buyer, merchant, items, read, totals = row
         assert read is not None
         aggregates: list[int | None] = [None if number == _NONE else number for number in self._read.unpack(read)]
         if totals is not None:
@@ -67,7 +67,7 @@ class Lookup:
             for place, upto, before, measure in self._differences:
                 aggregates[place] = (aggregates[place] or 0) + rows[upto][measure] - rows[before][measure]
         order = UNKNOWN if money is None else _order(money, items or b"{}", currency, buyer, merchant)
-        return decided == _TRUE, Past(aggregates, order, frozenset(used.decode().split()) if used else frozenset())
+        return decided == _TRUE, Past(aggregates, order, used=_words(used), off=_words(off))
 
     def _statement(self) -> str:
         columns, sources = [], []
@@ -81,6 +81,7 @@ class Lookup:
             "SELECT EXISTS (SELECT FROM decision WHERE claim_id = %(claim_id)s), "
             "(SELECT string_agg(kind, ' ') FROM taken_once WHERE (id = %(order_id)s AND kind = 'order')"
             " OR (id = %(tracking_number)s AND kind = 'tracking_number')), "
+            "(SELECT string_agg(segment, ' ') FROM switch WHERE NOT turned_on), "
             # Without a row there is no array at all, not one of missing numbers.
             "CASE WHEN order_id IS NOT NULL THEN ARRAY[approved, waiting, elsewhere, charged_back,"
             f" coalesce(paid, {_NONE}), coalesce(paid_at, {_NONE}), shipped::int, delivered::int] END,"
@@ -141,6 +142,10 @@ class Lookup:
             f" (SELECT {measures} FROM totals WHERE entity = probe.entity AND key = probe.key AND known_at < probe.before"
             " ORDER BY entity DESC, key DESC, known_at DESC, seq DESC LIMIT 1) AS total ON true)"
         )
+
+
+def _words(text: bytes | None) -> frozenset[str]:
+    return frozenset(text.decode().split()) if text else frozenset()
 
 
 def _order(money: bytes, items: bytes, *words: bytes | None) -> OrderAccount:

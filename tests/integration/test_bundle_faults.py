@@ -65,7 +65,7 @@ def test_a_bundle_that_goes_bad_sends_claims_to_a_person_with_that_doubt(own_ser
     assert answer["decision"] == "review"
     assert (answer["gates"][0]["gate"], answer["gates"][0]["passed"]) == ("bundle", False)
     assert said in answer["gates"][0]["detail"]
-    assert answer["risk"] == {"score": None, "threshold": None, "model_version": None, "certificate_id": None}
+    assert answer["risk"] == {"score": None, "threshold": None, "model_version": None, "segment": "small", "certificate_id": None}
     assert answer["case_id"]
     assert said in api.get("/readyz", key=None).json["missing"]["bundle"]
     assert api.get("/healthz", key=None).status == 200

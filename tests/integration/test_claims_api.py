@@ -3,7 +3,7 @@
 import json
 import re
 from collections import Counter
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 import psycopg
@@ -12,7 +12,7 @@ import requests
 from jsonschema import Draft202012Validator
 
 from risk.features import load_features
-from risk.gates import load_rules
+from risk.promise.appetite import load_appetite
 from tests.conftest import Service
 from tests.service import (
     SIGNAL,
@@ -34,12 +34,13 @@ from tests.service import (
     wait_until,
 )  # fmt: skip
 
-LARGEST = load_rules().largest["CNY"]
+APPETITE = load_appetite()
+LARGEST = APPETITE.largest["CNY"]
 ANSWER_FIELDS = {
     "claim_id", "decision", "decided_at", "guarantee", "cover", "needs", "risk", "reasons", "gates", "approved_amount", "quota", "audit", "case_id",
-    "policy_version",
+    "policy_version", "appetite_version",
 }  # fmt: skip
-GATES = ["bundle", "history", "facts", "order", "order_amount", "cover", "remedy", "cover_amount", "express", "score"]
+GATES = ["bundle", "history", "facts", "order", "order_amount", "cover", "remedy", "cover_amount", "express", "promise", "score", "switch"]
 
 
 def is_problem(answer: Answer, status: int) -> bool:
@@ -69,13 +70,14 @@ def test_an_approval_answers_every_field_of_the_contract(api: Api) -> None:
     assert {*answer} == ANSWER_FIELDS
     assert (answer["claim_id"], answer["decision"], answer["case_id"]) == (claim["claim_id"], "approve", None)
     assert datetime.fromisoformat(answer["decided_at"]).tzinfo is not None
-    assert {*answer["risk"]} == {"score", "threshold", "model_version", "certificate_id"}
+    assert {*answer["risk"]} == {"score", "threshold", "model_version", "segment", "certificate_id"}
     assert 0 <= answer["risk"]["score"] <= answer["risk"]["threshold"] == THRESHOLD
     assert [gate["gate"] for gate in answer["gates"]] == GATES
     assert failed(answer) == []
     assert answer["approved_amount"] == claim["amount"]
     assert answer["quota"] == {"limit": 9_900, "used": 0, "reserved": 4_900}
-    assert 0 < answer["audit"]["probability"] < 1
+    assert (answer["risk"]["segment"], answer["risk"]["certificate_id"]) == ("small", "cert-test")
+    assert answer["audit"]["probability"] == 0.2 * 4_900 / 30_000
     assert answer["guarantee"] == "fresh_spoilage"
     assert [cover["status"] for cover in answer["cover"] if cover["guarantee"] == "fresh_spoilage"] == ["covered"]
     assert answer["policy_version"] == "cn-2026-02"
@@ -85,7 +87,7 @@ def test_a_review_has_a_case_and_reasons_in_both_languages(api: Api) -> None:
     answer = api.decide(suspicious(api))
     assert (answer["decision"], failed(answer), answer["approved_amount"]) == ("review", ["score"], 0)
     assert answer["case_id"].startswith("case_")
-    assert answer["audit"] == {"selected": False, "probability": 0.0}
+    assert answer["audit"]["probability"] == 0.2 * 4_900 / 30_000
     first = answer["reasons"][0]
     assert (first["code"], first["direction"]) == ("buyer_outcomes", "raises")
     assert first["text"] == {
@@ -117,13 +119,14 @@ def test_a_decision_freezes_everything_that_it_rested_on(service: Service, api: 
     claim = suspicious(api)
     answer = api.decide(claim)
     columns = "claim, features, raw, score, threshold, model_version, policy_version, code_version, gate, audit_probability"
+    columns += ", segment, certificate_id, appetite_version"
     body, features, raw, *rest = rows(service.url, f"SELECT {columns} FROM decision WHERE claim_id = %s", claim["claim_id"])[0]
     assert json.loads(body)["amount"] == claim["amount"]
     assert len(json.loads(features)) == len(load_features().names) + 1
     assert isinstance(raw, float)
     assert rest[:3] == [answer["risk"]["score"], THRESHOLD, answer["risk"]["model_version"]]
     assert rest[3] == answer["policy_version"]
-    assert rest[5:] == ["score", 0.0]
+    assert rest[5:] == ["score", answer["audit"]["probability"], "small", "cert-test", f"{APPETITE.version}, {APPETITE.digest}"]
 
 
 def test_a_claim_adds_itself_to_the_past_of_all_its_parties_once(service: Service, api: Api) -> None:
@@ -399,12 +402,30 @@ def test_an_approval_drawn_for_an_audit_waits_as_a_case_of_that_kind(api: Api) -
     for _ in range(200):
         claim = a_claim(amount=LARGEST, order={"paid_amount": LARGEST})
         answer = api.decide(claim)
-        assert answer["audit"]["probability"] == load_rules().audit_rate
+        assert answer["audit"]["probability"] == APPETITE.audit.rate
         if answer["audit"]["selected"]:
             break
     assert (answer["decision"], answer["audit"]["selected"]) == ("approve", True)
     assert api.read(claim["claim_id"])["review"]["kind"] == "audit"
     assert api.decide(claim) == answer
+
+
+def test_a_drawn_claim_has_to_have_a_label_by_a_due_date_however_it_was_decided(api: Api) -> None:
+    seen = set()
+    for _ in range(200):
+        claim = suspicious(api) if "review" not in seen else a_claim(amount=9_900)
+        answer = api.decide(claim | {"amount": 9_900, "remedy": "refund_only"})
+        found = api.read(claim["claim_id"])["review"]
+        if answer["audit"]["selected"]:
+            due = datetime.fromisoformat(answer["decided_at"]) + timedelta(days=APPETITE.promise.mature_days)
+            assert datetime.fromisoformat(found["due_at"]) == due
+            assert found["kind"] == ("audit" if answer["decision"] == "approve" else "review")
+            seen.add(answer["decision"])
+        else:
+            assert found is None or found["due_at"] is None
+        if seen == {"approve", "review"}:
+            return
+    raise AssertionError(seen)
 
 
 def test_cases_come_page_by_page_the_longest_waiting_first(own_service: Service) -> None:
@@ -535,7 +556,9 @@ def test_an_id_with_characters_that_deceive_the_eye_is_refused_in_words(api: Api
 
 def test_alive_and_ready_need_no_key(api: Api) -> None:
     assert (api.get("/healthz", key=None).status, api.get("/healthz", key=None).json) == (200, {"status": "ok"})
-    assert api.get("/readyz", key=None).json == {"status": "ready", "missing": {}}
+    ready = api.get("/readyz", key=None).json
+    assert (ready["status"], ready["missing"]) == ("ready", {})
+    assert {name: said.split(",")[0] for name, said in ready["promise"].items()} == {"small": "cert-test", "large": "cert-test"}
 
 
 def test_paths_and_addresses_are_told_on_this_machine_only(own_service: Service) -> None:

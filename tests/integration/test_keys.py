@@ -16,8 +16,9 @@ from tests.service import ROOT, Answer, Api, Server, a_claim, a_label, new_key, 
 
 CALLS = {
     "claims:write": [("POST", "/v1/claims"), ("POST", "/v1/claims:batch")],
-    "claims:read": [("GET", "/v1/claims/x"), ("GET", "/v1/cases")],
+    "claims:read": [("GET", "/v1/claims/x"), ("GET", "/v1/cases"), ("GET", "/v1/promise")],
     "events:write": [("POST", "/v1/events")],
+    "admin": [("GET", "/v1/switch"), ("POST", "/v1/switch")],
 }
 
 

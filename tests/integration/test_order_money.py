@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 
 from risk.claim import Claim, facts
-from risk.gates import load_rules
 from risk.order import UNKNOWN
+from risk.promise.appetite import load_appetite
 from tests.service import (
     Api,
     Server,
@@ -25,7 +25,7 @@ from tests.service import (
     value,
 )
 
-LARGEST = load_rules().largest["CNY"]
+LARGEST = load_appetite().largest["CNY"]
 
 
 def test_no_more_than_what_is_left_of_the_order_is_approved(api: Api) -> None:

@@ -18,10 +18,12 @@ from risk.features import Calculator, load_features
 from risk.gates import load_rules
 from risk.order import UNKNOWN, OrderAccount
 from risk.policy.definition import load_policies
+from risk.promise.appetite import load_appetite
 from serving.commands.load import load_log
 from serving.store.database import Database, Prepared
 from serving.store.lookup import Lookup
 from tests.replay import body
+from tests.service import promise_up_to
 from tests.worlds import random_world, with_facts, write
 from training.__main__ import main as training
 from training.dataset import build_matrix, rows_until, scored_claims
@@ -108,6 +110,7 @@ def marketplace(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Path
     folder = tmp_path_factory.mktemp("market")
     assert training(["simulate", "--out", str(folder / "history"), "--claims", "12000", "--seed", "11"]) == 0
     assert training(["train", "--history", str(folder / "history"), "--out", str(folder / "bundle")]) == 0
+    promise_up_to(folder / "bundle", Bundle.load(folder / "bundle", signing_key()).threshold)
     yield folder / "history", folder / "bundle"
 
 
@@ -122,11 +125,11 @@ def test_a_replayed_day_gives_the_features_scores_and_decisions_of_the_bulk_path
         start = end - 60 * DAY
         rows = _claims(history, rows_until(history, start), rows_until(history, start + DAY))
         scored = scored_claims(history, bundle, start, start + DAY)
-        decided = decided_claims(history, bundle, start, start + DAY)
+        decided = decided_claims(history, bundle, start, start + DAY, load_appetite())
     assert len(rows) > 10
     assert {*decided["decision"]} == {"approve", "review"}
     _move_watermark(database, start + DAY // 2)
-    decider = Decider(features=features, rules=load_rules(), policies=load_policies(), audit_secret=b"secret")
+    decider = Decider(features=features, rules=load_rules(), policies=load_policies(), appetite=load_appetite(), audit_secret=b"secret")
     orders: dict[str, OrderAccount] = {}
     seen: set[Any] = set()
     for row, bulk, decision in zip(rows, scored.to_dict("records"), decided["decision"], strict=True):

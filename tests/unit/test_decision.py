@@ -18,13 +18,21 @@ from risk.features import load_features
 from risk.gates import Gate, load_rules
 from risk.order import OrderAccount
 from risk.policy.definition import load_policies
+from risk.promise.appetite import Appetite, AuditRule, load_appetite
 from tests.service import BUNDLE_KEY, a_claim, merged
 
 FEATURES = load_features()
 NOTHING = Past(aggregates=[0 if a.how in ("sum", "distinct") else None for a in FEATURES.aggregates])
 # Later than any claim made while the whole suite runs: a claim from the future would be refused.
 NOW = datetime.now(UTC) + timedelta(hours=1)
-DECIDER = Decider(features=FEATURES, rules=load_rules(), policies=load_policies(), audit_secret=b"a secret")
+APPETITE = load_appetite()
+
+
+def a_decider(secret: bytes = b"a secret", appetite: Appetite = APPETITE) -> Decider:
+    return Decider(features=FEATURES, rules=load_rules(), policies=load_policies(), appetite=appetite, audit_secret=secret)
+
+
+DECIDER = a_decider()
 
 
 @pytest.fixture(scope="module")
@@ -58,7 +66,7 @@ def test_a_claim_after_confirmed_abuse_goes_to_a_person(bundle: Bundle) -> None:
 def test_the_same_claim_and_past_give_the_same_decision(bundle: Bundle) -> None:
     claim = parsed()
     first = DECIDER.decide(claim, NOTHING, bundle, NOW)
-    again = Decider(features=FEATURES, rules=load_rules(), policies=load_policies(), audit_secret=b"a secret")
+    again = a_decider()
     assert all(again.decide(claim, NOTHING, bundle, NOW) == first for _ in range(5))
 
 
@@ -105,15 +113,19 @@ def test_a_claim_is_approved_exactly_when_every_gate_passed(
     bundle: Bundle, changes: dict[str, Any], approved: int, abuse: int
 ) -> None:
     before = replace(past(buyer_abuse_365d=abuse), order=OrderAccount(approved=approved))
-    decision = DECIDER.decide(parsed(**changes), before, bundle, NOW)
+    claim = parsed(**changes)
+    decision = DECIDER.decide(claim, before, bundle, NOW)
     assert decision.decision in ("approve", "review")
     assert (decision.decision == "approve") == all(gate.passed for gate in decision.gates)
     if decision.decision == "approve":
-        assert parsed(**changes).amount <= decision.left
+        assert claim.amount <= decision.left
         assert decision.score is not None
-        assert decision.score <= bundle.threshold
-    else:
-        assert (decision.audit.selected, decision.audit.probability) == (False, 0.0)
+        assert decision.threshold is not None
+        assert decision.score <= decision.threshold
+    segment = next((s for s in APPETITE.segment if claim.amount <= s.largest["CNY"]), None)
+    assert decision.segment == (segment.name if segment else None)
+    # Drawn alike however it is decided: a label that is obligatory only where a claim was approved would tell of those alone.
+    assert decision.audit.probability == (0.2 * claim.amount / segment.largest["CNY"] if segment else 0.0)
 
 
 def test_the_vector_holds_every_feature_and_every_signal_in_order(bundle: Bundle) -> None:
@@ -127,8 +139,8 @@ def test_the_draw_of_an_audit_depends_on_the_claim_id_and_the_secret_alone(bundl
     claims = [parsed(amount=9_000) for _ in range(200)]
     draws = [DECIDER.decide(claim, NOTHING, bundle, NOW).audit for claim in claims]
     later = [DECIDER.decide(claim, NOTHING, bundle, NOW + timedelta(hours=1)).audit for claim in claims]
-    other = Decider(features=FEATURES, rules=replace(load_rules(), audit_rate=1.0, largest={"CNY": 18_000}), policies=load_policies(), audit_secret=b"other")
-    same = Decider(features=FEATURES, rules=replace(load_rules(), audit_rate=1.0, largest={"CNY": 18_000}), policies=load_policies(), audit_secret=b"a secret")
+    often = APPETITE.model_copy(update={"audit": AuditRule(rate=1.0)})
+    other, same = a_decider(b"other", often), a_decider(appetite=often)
     assert draws == later
     assert [other.decide(c, NOTHING, bundle, NOW).audit for c in claims] != [
         same.decide(c, NOTHING, bundle, NOW).audit for c in claims
@@ -137,12 +149,12 @@ def test_the_draw_of_an_audit_depends_on_the_claim_id_and_the_secret_alone(bundl
 
 @pytest.mark.parametrize("amount", [5_000, 50_000, 250_000, 500_000])
 def test_audits_are_drawn_as_often_as_their_probability_says(bundle: Bundle, amount: int) -> None:
-    rules = load_rules()
     base = a_claim(amount=amount, order={"paid_amount": amount})
     body = Claim.model_validate_json(json.dumps(base))
+    segment = next(segment for segment in APPETITE.segment if amount <= segment.largest["CNY"])
     # Only the draw is asked for: it needs no score, and thousands of them are wanted.
-    draws = [DECIDER._draw(body.model_copy(update={"claim_id": f"draw-{n}"})) for n in range(20_000)]
-    probability = rules.audit_rate * amount / rules.largest["CNY"]
+    draws = [DECIDER._draw(body.model_copy(update={"claim_id": f"draw-{n}"}), segment) for n in range(20_000)]
+    probability = APPETITE.audit.rate * amount / segment.largest["CNY"]
     assert {draw.probability for draw in draws} == {probability}
     mean, spread = 20_000 * probability, math.sqrt(20_000 * probability * (1 - probability))
     assert abs(sum(draw.selected for draw in draws) - mean) < 4 * spread

@@ -20,6 +20,7 @@ from risk.vocabulary import CHANNELS, GUARANTEES, LABELS, REASONS, REMEDIES, RET
 from training.simulate.engine import Settings
 from training.simulate.history import write_history
 from training.simulate.lookalikes import LOOK_ALIKES
+from training.simulate.parameters import load
 from training.simulate.typologies import NAMES, TYPOLOGIES
 
 SETTINGS = Settings(claims=20_000, seed=11)
@@ -268,7 +269,9 @@ def test_rings_share_devices_across_accounts(world: World) -> None:
 
 def test_the_oracle_lies_outside_the_folder_and_none_of_its_columns_inside(world: World) -> None:
     assert world.oracle_file.parent == world.out.parent
-    assert {path.name for path in world.out.iterdir()} == {"orders.parquet", "claims.parquet", "labels.parquet"}
+    assert {path.name for path in world.out.iterdir()} == {
+        "orders.parquet", "claims.parquet", "labels.parquet", "decisions.parquet",
+    }  # fmt: skip
     secret = set(world.oracle) - {"claim_id"}
     for path in world.out.iterdir():
         assert not secret & set(pq.read_schema(path).names)
@@ -279,12 +282,52 @@ def test_approved_claims_hide_their_labels_unless_audited(censored: World) -> No
     assert decisions["claim_id"].tolist() == censored.claims["claim_id"].tolist()
     approved = decisions[decisions["decision"] == "approve"]
     assert 0.6 < len(approved) / len(decisions) < 0.8
-    assert approved["audit_probability"].between(0, 1, inclusive="neither").all()
     audited = set(approved[approved["audit_selected"]]["claim_id"])
     shown = set(censored.labels["claim_id"]) & set(approved["claim_id"])
     assert shown
     assert shown <= audited
     assert set(decisions[decisions["decision"] == "review"]["claim_id"]) & set(censored.labels["claim_id"])
+
+
+@pytest.mark.parametrize("name", ["world", "censored"])
+def test_audits_are_drawn_in_proportion_to_the_amount_whatever_was_decided(name: str, request: pytest.FixtureRequest) -> None:
+    world: World = request.getfixturevalue(name)
+    decisions = pq.read_table(world.out / "decisions.parquet").to_pandas()
+    rows = decisions.merge(world.claims[["claim_id", "amount"]], on="claim_id", validate="one_to_one")
+    numbers = load().label
+    small, large = numbers.audit_caps
+    cap = rows["amount"].map(lambda amount: small if amount <= small else large if amount <= large else np.inf)
+    assert np.allclose(rows["audit_probability"], numbers.audit_rate * rows["amount"] / cap)
+    assert not rows.loc[rows["amount"] > large, "audit_selected"].any()
+    for group in ({"decision": "review"}, {"decision": "approve"}) if name == "censored" else ({"decision": "review"},):
+        for part in (rows["amount"] <= small, (rows["amount"] > small) & (rows["amount"] <= large)):
+            chosen = rows[part & (rows["decision"] == group["decision"])]
+            p = chosen["audit_probability"]
+            assert len(chosen) > 100
+            # Five standard deviations of independent draws.
+            assert abs(chosen["audit_selected"].sum() - p.sum()) < 5 * np.sqrt((p * (1 - p)).sum())
+    audits = world.labels[world.labels["source"] == "audit"]
+    drawn = rows[rows["audit_selected"]].set_index("claim_id")["audit_probability"]
+    assert set(audits["claim_id"]) <= set(drawn.index)
+    assert np.array_equal(audits["audit_probability"], drawn.loc[audits["claim_id"]])
+
+
+def test_an_audit_decides_and_is_known_within_thirty_days_with_few_exceptions(world: World) -> None:
+    decisions = pq.read_table(world.out / "decisions.parquet").to_pandas()
+    drawn = world.claims[world.claims["claim_id"].isin(decisions[decisions["audit_selected"]]["claim_id"])]
+    matured = drawn[drawn["submitted_at"] < pd.Timestamp(world.summary.last) - pd.Timedelta(days=30)]
+    labels = world.labels[world.labels["source"] == "audit"].merge(matured, on="claim_id")
+    in_time = labels[labels["known_at"] - labels["submitted_at"] <= pd.Timedelta(days=30)]
+    assert len(matured) > 3000
+    assert len(in_time) / len(matured) > 0.997
+    assert 0 < (labels["label"] == "undecided").mean() < 0.006
+
+
+def test_a_history_in_which_nothing_is_hidden_says_that_people_decided_all_of_it(world: World) -> None:
+    decisions = pq.read_table(world.out / "decisions.parquet").to_pandas()
+    assert decisions["claim_id"].tolist() == world.claims["claim_id"].tolist()
+    assert set(decisions["decision"]) == {"review"}
+    assert decisions[["score", "model_version"]].isna().all(axis=None)
 
 
 def test_the_earlier_champion_knows_something_but_not_the_truth(censored: World) -> None:

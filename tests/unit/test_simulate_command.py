@@ -19,7 +19,7 @@ def _simulate(*options: object) -> int:
 def test_a_run_writes_the_tables_and_prints_what_it_wrote(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert _simulate("--out", tmp_path / "h") == 0
     assert {path.name for path in tmp_path.iterdir()} == {"h", "h.oracle.parquet"}
-    assert {path.name for path in (tmp_path / "h").iterdir()} == {"orders.parquet", "claims.parquet", "labels.parquet"}
+    assert {path.stem for path in (tmp_path / "h").iterdir()} == {"orders", "claims", "labels", "decisions"}
     captured = capsys.readouterr()
     assert "claims" in captured.out
     assert "week" in captured.err

@@ -10,7 +10,7 @@ import numpy as np
 from training.simulate.abuse import Attempts, attempts_of_week
 from training.simulate.claims import claims_of
 from training.simulate.columns import DAY, SECOND, WEEK, Columns, length, stack, take
-from training.simulate.labels import Champion, known_by, labels_of, random_audit
+from training.simulate.labels import Champion, all_reviewed, audit_draws, known_by, labels_of
 from training.simulate.market import build_market
 from training.simulate.orders import Shelves, World, honest_orders
 from training.simulate.parameters import Parameters
@@ -130,10 +130,10 @@ class Engine:
         return orders
 
     def _decide(self, week: int, claims: Columns) -> Columns:
-        rng = self._rng(week, "decisions")
+        draws = audit_draws(self._rng(week, "audits"), self._p, claims)
         if self._settings.hide_approved:
-            return self._champion.decide(rng, claims)
-        return random_audit(rng, self._p, length(claims))
+            return draws | self._champion.decide(self._rng(week, "decisions"), claims)
+        return draws | all_reviewed(length(claims))
 
 
 def _split(parts: list[Columns], time: str, until: int) -> tuple[Columns, list[Columns]]:

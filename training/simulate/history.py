@@ -66,7 +66,7 @@ def write_history(settings: Settings, out: Path, oracle: Path, parameters: Param
 def _write(engine: Engine, settings: Settings, folder: Path, truth: Path) -> tuple[dict[str, int], int]:
     """All weeks into the tables; rows by table, and how many claims are abusive."""
     shapes = Shapes(engine.market, settings.seed)
-    names = ["orders", "claims", "labels"] + (["decisions"] if settings.hide_approved else [])
+    names = ["orders", "claims", "labels", "decisions"]
     abusive = 0
     with ExitStack() as stack:
         sinks = {name: stack.enter_context(Sink(folder / f"{name}.parquet")) for name in names}
@@ -82,8 +82,7 @@ def _write_week(week: Week, shapes: Shapes, end: int, sinks: dict[str, Sink], or
         sinks["orders"].write(shapes.orders(shapes.sorted(week.orders, "paid_at", "order"), end))
     sinks["claims"].write(shapes.claims(claims))
     sinks["labels"].write(shapes.labels(shapes.sorted(week.labels, "known_at", "claim")))
-    if "decisions" in sinks:
-        sinks["decisions"].write(shapes.decisions(claims))
+    sinks["decisions"].write(shapes.decisions(claims))
     oracle.write(shapes.oracle(claims))
     return int((claims["typology"] >= 0).sum())
 

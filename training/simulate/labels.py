@@ -26,19 +26,13 @@ class Champion:
         self._confirmed = {thing: np.zeros(count, dtype=np.int64) for thing, count in things.items()}
 
     def decide(self, rng: np.random.Generator, claims: Columns) -> Columns:
-        """`champion_score`, `approved`, `audit_probability` and `audited`, a row a claim."""
+        """`champion_score` and `approved`, a row a claim."""
         score = self._score(claims) + self._p.champion.noise * rng.standard_normal(len(claims["number"]))
         rank = np.argsort(np.argsort(score, kind="stable"), kind="stable") / max(1, len(score))
-        numbers = self._p.champion
-        approved = rank < numbers.approve
-        near = rank / numbers.approve > numbers.near
-        probability = np.where(near, numbers.audit_high, numbers.audit_low)
         self._count(self._claims, claims)
         return {
             "champion_score": np.round(1 / (1 + np.exp(4.0 - score)), 6),
-            "approved": approved,
-            "audit_probability": np.where(approved, probability, np.nan),
-            "audited": approved & (rng.random(len(score)) < probability),
+            "approved": rank < self._p.champion.approve,
         }
 
     def learn(self, labels: Columns) -> None:
@@ -75,14 +69,20 @@ class Champion:
             np.add.at(known, number[(number >= 0) & (number < len(known))], 1)
 
 
-def random_audit(rng: np.random.Generator, p: Parameters, count: int) -> Columns:
-    """Without a champion nothing is hidden; a plain sample is audited all the same."""
-    return {
-        "champion_score": np.full(count, np.nan),
-        "approved": np.zeros(count, dtype=bool),
-        "audit_probability": np.full(count, p.label.audit),
-        "audited": rng.random(count) < p.label.audit,
-    }
+def all_reviewed(count: int) -> Columns:
+    """Without a champion every claim goes to a person, and nothing is hidden."""
+    return {"champion_score": np.full(count, np.nan), "approved": np.zeros(count, dtype=bool)}
+
+
+def audit_draws(rng: np.random.Generator, p: Parameters, claims: Columns) -> Columns:
+    """`audit_probability` and `audited`, a row a claim, whatever was decided: in proportion to the amount.
+
+    The probability of the largest amount under a cap is the rate; what is above the last cap is never drawn.
+    """
+    caps = np.array([*p.label.audit_caps, np.inf])
+    amount = claims["amount"]
+    probability = p.label.audit_rate * amount / caps[np.searchsorted(caps, amount)]
+    return {"audit_probability": probability, "audited": rng.random(len(amount)) < probability}
 
 
 def labels_of(rng: np.random.Generator, p: Parameters, claims: Columns) -> Columns:
@@ -91,15 +91,17 @@ def labels_of(rng: np.random.Generator, p: Parameters, claims: Columns) -> Colum
     rows = np.flatnonzero(source >= 0)
     source, count = source[rows], len(rows)
     abuse = claims["typology"][rows] >= 0
-    careful = np.where(source == SOURCES.index("audit"), 0.5, 1.0)
+    audited = source == SOURCES.index("audit")
+    careful = np.where(audited, 0.5, 1.0)
     missed = abuse & (rng.random(count) < p.label.abuse_missed * careful)
     missed &= source != SOURCES.index("chargeback")
     blamed = ~abuse & (rng.random(count) < p.label.honest_blamed * careful)
     label = np.where(abuse ^ missed ^ blamed, ABUSE, LEGITIMATE)
-    label[rng.random(count) < p.label.undecided] = UNDECIDED
+    label[rng.random(count) < np.where(audited, p.label.audit_undecided, p.label.undecided)] = UNDECIDED
     medians = np.array([p.label.delay_days.get(name, 1.0) for name in SOURCES])
-    known_at = claims["submitted_at"][rows] + _days(lognormal(rng, medians[source], p.label.delay_spread, count))
-    audited = source == SOURCES.index("audit")
+    # An audit has a due date; nothing else has one.
+    spread = np.where(audited, p.label.audit_spread, p.label.delay_spread)
+    known_at = claims["submitted_at"][rows] + _days(lognormal(rng, medians[source], spread, count))
     first = {
         "number": claims["number"][rows],
         "known_at": whole_seconds(known_at),

@@ -200,7 +200,10 @@ class Label:
     review: float
     return_inspection: float
     carrier_trace: float
-    audit: float
+    audit_rate: float
+    audit_caps: tuple[int, ...]
+    audit_spread: float
+    audit_undecided: float
     delay_days: Mapping[str, float]
     delay_spread: float
     undecided: float
@@ -215,9 +218,6 @@ class Label:
 @dataclass(frozen=True)
 class Champion:
     approve: float
-    audit_low: float
-    audit_high: float
-    near: float
     weights: Mapping[str, float]
     noise: float
 

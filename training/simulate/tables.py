@@ -153,8 +153,9 @@ class Shapes:
         )
 
     def decisions(self, claims: Columns) -> pa.Table:
-        """What the earlier champion decided, and with which draw it was audited."""
+        """What was decided, by the earlier champion or by people alone, and with which draw it was audited."""
         count = length(claims)
+        by_model = np.where(np.isnan(claims["champion_score"]), -1, 0)
         return pa.table(
             {
                 "claim_id": self._id(claims["number"], "claim"),
@@ -163,7 +164,7 @@ class Shapes:
                 "score": number(claims["champion_score"]),
                 "audit_selected": pa.array(claims["audited"]),
                 "audit_probability": number(claims["audit_probability"]),
-                "model_version": words(("earlier-champion",), np.zeros(count, dtype=np.int64)),
+                "model_version": words(("earlier-champion",), by_model),
                 "policy_version": words(("earlier-policy",), np.zeros(count, dtype=np.int64)),
             }
         )
