@@ -16,8 +16,8 @@ import pyarrow.parquet as pq
 from pyarrow import ArrowException
 
 from risk.bundle import Bundle, signing_key
-from risk.errors import BundleError, InputError, Problem, SettingError
-from risk.promise.appetite import Appetite, load_appetite, read_appetite, unknown_guarantees
+from risk.errors import BundleError, HistoryError, InputError, Problem, SettingError
+from risk.promise.appetite import Appetite, load_appetite, unknown_guarantees
 from training.arguments import add_history, add_moment, file_problems
 from training.backtest.figures import Figures, Outcome, Settings, Subject, Way
 from training.backtest.judging import policies_of
@@ -101,6 +101,8 @@ class Asked:
 
     own: Contender
     against: Contender | None
+    insisted: bool = False
+    """Whether the history was asked for by name."""
 
 
 def _asked(args: argparse.Namespace) -> Asked:
@@ -110,7 +112,7 @@ def _asked(args: argparse.Namespace) -> Asked:
     if problems:
         raise InputError(problems)
     assert own is not None
-    return Asked(own, other)
+    return Asked(own, other, insisted=args.against == HISTORY)
 
 
 def _refused(args: argparse.Namespace) -> list[Problem]:
@@ -194,7 +196,7 @@ def _plain_threshold(args: argparse.Namespace, bundle: Bundle) -> float | None:
 
 
 def _appetite(problems: list[Problem], name: str, file: Path | None, policy: str, files: Files) -> Appetite | None:
-    appetite = _read(problems, name, lambda: load_appetite() if file is None else read_appetite(file))
+    appetite = _read(problems, name, lambda: load_appetite(file))
     policies = _read(problems, policy, lambda: policies_of(files))
     if appetite is not None and policies is not None:
         problems += [Problem(f"{name} {problem.where}", problem.detail) for problem in unknown_guarantees(appetite, policies)]
@@ -207,8 +209,10 @@ def _read(problems: list[Problem], name: str, read: Callable[[], _T]) -> _T | No
         return read()
     except (SettingError, InputError) as error:
         problems += [Problem(f"{name} {problem.where}", problem.detail) for problem in error.problems]
-    except (BundleError, OSError) as error:
+    except BundleError as error:
         problems.append(Problem(name, str(error)))
+    except OSError as error:
+        problems.append(Problem(name, f"{error.filename} cannot be read: {error.strerror}"))
     return None
 
 
@@ -224,6 +228,10 @@ def backtest(
     with open_history(folder) as history:
         _tell("reading the stretch, with all values as of each claim")
         loaded = load(history, start, end, [(bundle, files) for bundle, files in pairs if bundle], oracle=oracle, seed=settings.seed)
+    if asked.against is not None and asked.against.bundle is None and loaded.stretch.decided is None:
+        if asked.insisted:
+            raise HistoryError([Problem("decisions.decision", "no claim of the stretch was approved: there is nothing to compare with")])
+        contenders = contenders[:1]
     _tell(f"replaying {len(loaded.stretch):,} claims")
     played = [_play(loaded, contender, asked.own) for contender in contenders]
     outcomes = tuple(

@@ -45,7 +45,7 @@ class Honest:
         if not math.isfinite(share):
             return Interval(math.nan)
         error = float(np.sum(influence**2))
-        number = share * (1.0 - share) / error if error > 0 and 0.0 < share < 1.0 else float(self.labelled[chosen].sum())
+        number = share * (1.0 - share) / error if error > 0 and 0.0 < share < 1.0 else float(self.count[chosen].sum())
         # As many equally weighted claims as would be as sure of the share.
         return clopper_pearson(share * number, number)
 

@@ -111,7 +111,7 @@ def _segments(
                 let_through=let_through(
                     stretch.truth, stretch.amount, chosen, resamples=resamples, rng=_rng(seed, 11, place + 1)
                 ),
-                bound=bound(stretch.truth, stretch.amount, chosen, confidence),
+                bound=bound(stretch.truth, stretch.amount, chosen, stretch.facts["claim_id"], confidence),
             )
         )
     return tuple(lines)

@@ -1,28 +1,30 @@
 """The quotas of an appetite in a replay: what is out for whom at each moment, and whether one more approval has room."""
 
 import heapq
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Literal
 
-from risk.promise.appetite import PARTIES, Appetite, TrustStep
+from risk.promise.appetite import PARTIES, SHARED, Appetite, TrustStep
 
 HOUR = 3_600_000_000
 DAY = 24 * HOUR
-OWN = ("buyer", *PARTIES[1:])
-"""Quotas that lost money stays in."""
-SETTLING = (*OWN, "merchant", "guarantee")
+SETTLING = (*PARTIES, "merchant", "guarantee")
 """Quotas that an approval leaves when it settles."""
-KINDS = (*SETTLING, "hour", "day")
+KINDS = (*PARTIES, *SHARED)
 """In the order in which they are looked at."""
-_SETTLES, _LABEL = 0, 1
+_CLOCKS = (("hour", HOUR), ("day", DAY))
+Fate = Literal["open", "settled", "lost", "recovered"]
+"""What became of an approval."""
+_DUE, _BACK, _LABEL = "due", "back", "label"
 
 
 @dataclass(frozen=True)
 class Claims:
     """What quotas look at, by claim in order of time. Moments in microseconds, money in minor units.
 
-    `keys` has for each kind of `SETTLING` a number that names party and currency, below 0 where nobody is known. `labels`
-    has the moments from which a claim was known to be abuse (True), or no longer (False).
+    `keys` has for each kind of `SETTLING` a number that names party and currency, below 0 where nobody is known. `orders`
+    and `abuse` are the buyer's of the last 365 days. `labels` has the moments from which each label of a claim was known.
     """
 
     at: Sequence[int]
@@ -30,9 +32,24 @@ class Claims:
     currency: Sequence[str | None]
     keys: Mapping[str, Sequence[int]]
     orders: Sequence[float]
+    abuse: Sequence[float]
     account_days: Sequence[float]
+    comes_back: Sequence[bool]
     returned_at: Sequence[int | None]
-    labels: Mapping[int, Sequence[tuple[int, bool]]]
+    returns_told: bool
+    """Whether the history tells of goods that came back after their claim: else none is overdue for not being told of."""
+    labels: Mapping[int, Sequence[tuple[int, str]]]
+
+
+@dataclass
+class _Approval:
+    """What is known of an approval so far."""
+
+    label: str = ""
+    due: bool = False
+    back: bool = False
+    late: bool = False
+    fate: Fate = "open"
 
 
 class Book:
@@ -45,13 +62,10 @@ class Book:
         self._used: dict[str, dict[int, int]] = {kind: {} for kind in KINDS}
         self._settled: dict[int, int] = {}
         """How many approvals of a buyer settled without a loss."""
-        self._losses: dict[int, list[int]] = {}
-        """When a buyer's approvals were found to be lost."""
-        self._lost: dict[int, int] = {}
-        """By claim: since when it is known to be lost."""
-        self._over: set[int] = set()
-        """Claims that have settled, one way or the other."""
-        self._events: list[tuple[int, int, int, bool]] = []
+        self._losses: dict[int, dict[int, int]] = {}
+        """By buyer the lost approvals, and when each was known to be lost."""
+        self._approvals: dict[int, _Approval] = {}
+        self._events: list[tuple[int, str, int, str]] = []
         currencies = sorted({*claims.currency}, key=lambda currency: currency or "")
         self._place = {currency: place for place, currency in enumerate(currencies)}
         self._limits = {currency: _limits(appetite, currency) for currency in currencies}
@@ -65,10 +79,10 @@ class Book:
         for kind in SETTLING:
             key = c.keys[kind][claim]
             if key >= 0:
-                limit = self._buyer_limit(claim, key) if kind == "buyer" else limits[kind]
+                limit = _of(self._step(claim, key).limit, currency) if kind == "buyer" else limits[kind]
                 if self._used[kind].get(key, 0) + amount > limit:
                     return kind
-        for kind, length in (("hour", HOUR), ("day", DAY)):
+        for kind, length in _CLOCKS:
             if self._used[kind].get(self._clock(now, length, currency), 0) + amount > limits[kind]:
                 return kind
         return None
@@ -76,101 +90,96 @@ class Book:
     def approve(self, claim: int) -> None:
         """A claim that has room is approved."""
         c = self._claims
-        now, amount, currency = c.at[claim], c.amount[claim], c.currency[claim]
+        now, amount, returned = c.at[claim], c.amount[claim], c.returned_at[claim]
+        self._approvals[claim] = _Approval(back=returned is not None and returned <= now)
         self._move(SETTLING, claim, amount)
-        for kind, length in (("hour", HOUR), ("day", DAY)):
-            key = self._clock(now, length, currency)
+        for kind, length in _CLOCKS:
+            key = self._clock(now, length, c.currency[claim])
             self._used[kind][key] = self._used[kind].get(key, 0) + amount
-        heapq.heappush(self._events, (settles_at(now, c.returned_at[claim], self._settle), _SETTLES, claim, False))
-        for moment, abuse in c.labels.get(claim, ()):
-            heapq.heappush(self._events, (max(moment, now), _LABEL, claim, abuse))
+        heapq.heappush(self._events, (now + self._settle, _DUE, claim, ""))
+        if returned is not None and returned > now:
+            heapq.heappush(self._events, (returned, _BACK, claim, ""))
+        for moment, label in c.labels.get(claim, ()):
+            heapq.heappush(self._events, (max(moment, now), _LABEL, claim, label))
 
-    def limit(self, claim: int) -> int:
-        """The quota of a claim's buyer at its moment (minor units)."""
-        self._until(self._claims.at[claim])
-        return self._buyer_limit(claim, self._claims.keys["buyer"][claim])
-
-    def _buyer_limit(self, claim: int, buyer: int) -> int:
-        c = self._claims
-        return _limit(self._step(claim, buyer, c.at[claim]), c.currency[claim])
-
-    def _step(self, claim: int, buyer: int, now: int) -> TrustStep:
-        steps = self._appetite.trust.step
+    def _step(self, claim: int, buyer: int) -> TrustStep:
+        c, trust = self._claims, self._appetite.trust
         losses = self._losses.get(buyer)
-        if losses and now - max(losses) < self._after_loss:
-            return steps[0]
-        orders, days = self._claims.orders[claim], self._claims.account_days[claim]
-        settled = self._settled.get(buyer, 0)
-        reached = [
-            step for step in steps if step.orders <= orders and step.settled <= settled and step.account_days <= days
-        ]
-        return reached[-1]
+        if c.abuse[claim] > 0 or (losses and c.at[claim] - max(losses.values()) < self._after_loss):
+            return trust.step[0]
+        orders, days, settled = c.orders[claim], c.account_days[claim], self._settled.get(buyer, 0)
+        held = (
+            step
+            for step in reversed(trust.step)
+            if step.orders <= orders and step.settled <= settled and step.account_days <= days
+        )
+        return next(held, trust.step[0])
 
     def _until(self, now: int) -> None:
         events = self._events
         while events and events[0][0] < now:
-            moment, kind, claim, abuse = heapq.heappop(events)
-            if kind == _SETTLES:
-                self._settles(claim)
-            elif abuse:
-                self._is_lost(claim, moment)
+            moment, kind, claim, label = heapq.heappop(events)
+            approval = self._approvals[claim]
+            if kind == _DUE:
+                approval.due = True
+            elif kind == _BACK:
+                approval.back, approval.late = True, approval.due
             else:
-                self._is_cleared(claim)
+                approval.label = label
+            self._becomes(claim, approval, self._fate(claim, approval), moment)
 
-    def _settles(self, claim: int) -> None:
-        self._over.add(claim)
-        amount = self._claims.amount[claim]
-        if claim in self._lost:
-            self._move(SETTLING[len(OWN) :], claim, -amount)
+    def _fate(self, claim: int, approval: _Approval) -> Fate:
+        c = self._claims
+        if approval.label == "abuse":
+            return "lost"
+        if c.comes_back[claim]:
+            if approval.due and not approval.back and c.returns_told:
+                return "lost"
+            if approval.late:
+                return "recovered"
+        returned = c.returned_at[claim]
+        if approval.back and returned is not None and returned > c.at[claim]:
+            return "settled"
+        if approval.label == "legitimate" and not c.comes_back[claim]:
+            return "settled"
+        return "settled" if approval.due else "open"
+
+    def _becomes(self, claim: int, approval: _Approval, fate: Fate, moment: int) -> None:
+        """Money that is lost stays in the quotas of the buyer and what is the buyer's, and leaves those that are shared."""
+        before, approval.fate = approval.fate, fate
+        if fate == before:
             return
-        self._move(SETTLING, claim, -amount)
-        self._count_settled(claim, 1)
+        amount, buyer = self._claims.amount[claim], self._claims.keys["buyer"][claim]
+        out = (fate in ("open", "lost")) - (before in ("open", "lost"))
+        self._move(PARTIES, claim, out * amount)
+        self._move(SETTLING[len(PARTIES) :], claim, ((fate == "open") - (before == "open")) * amount)
+        self._settled[buyer] = self._settled.get(buyer, 0) + (fate == "settled") - (before == "settled")
+        if fate == "lost":
+            self._losses.setdefault(buyer, {})[claim] = moment
+        elif before == "lost":
+            del self._losses[buyer][claim]
+            if not self._losses[buyer]:
+                del self._losses[buyer]
 
-    def _is_lost(self, claim: int, moment: int) -> None:
-        if claim in self._lost:
-            return
-        self._lost[claim] = moment
-        self._losses.setdefault(self._claims.keys["buyer"][claim], []).append(moment)
-        if claim in self._over:
-            self._move(OWN, claim, self._claims.amount[claim])
-            self._count_settled(claim, -1)
-
-    def _is_cleared(self, claim: int) -> None:
-        moment = self._lost.pop(claim, None)
-        if moment is None:
-            return
-        self._losses[self._claims.keys["buyer"][claim]].remove(moment)
-        if claim in self._over:
-            self._move(OWN, claim, -self._claims.amount[claim])
-            self._count_settled(claim, 1)
-
-    def _move(self, kinds: Sequence[str], claim: int, amount: int) -> None:
+    def _move(self, kinds: Iterable[str], claim: int, amount: int) -> None:
         for kind in kinds:
             key = self._claims.keys[kind][claim]
             if key >= 0:
                 used = self._used[kind]
                 used[key] = used.get(key, 0) + amount
 
-    def _count_settled(self, claim: int, one: int) -> None:
-        buyer = self._claims.keys["buyer"][claim]
-        self._settled[buyer] = self._settled.get(buyer, 0) + one
-
     def _clock(self, now: int, length: int, currency: str | None) -> int:
         return now // length * len(self._place) + self._place[currency]
 
 
 def settles_at(at: int, returned_at: int | None, settle: int) -> int:
-    """When an approval settles: when its goods are back, else after the time that the appetite sets (microseconds)."""
+    """When the money of an approval is no longer out: its goods are back, or the time that the appetite sets is over."""
     due = at + settle
     return due if returned_at is None or returned_at <= at else min(returned_at, due)
 
 
 def _limits(appetite: Appetite, currency: str | None) -> dict[str, int]:
-    return {kind: _of(getattr(appetite.quota, kind), currency) for kind in (*SETTLING[1:], "hour", "day")}
-
-
-def _limit(step: TrustStep, currency: str | None) -> int:
-    return _of(step.limit, currency)
+    return {kind: _of(getattr(appetite.quota, kind), currency) for kind in KINDS if kind != "buyer"}
 
 
 def _of(money: Mapping[str, int], currency: str | None) -> int:

@@ -50,11 +50,13 @@ def rules_of(
     """The thresholds that a certificate gives each claim at its moment, or `plain` for all segments."""
     segment = _segments(stretch, judged, appetite)
     threshold = np.full(len(stretch), np.nan)
+    as_of = np.array(stretch.facts["as_of"], dtype=np.int64)
+    lapsed = np.zeros(len(stretch), dtype=bool) if certificate is None else as_of > certificate.valid_until
     for place, part in enumerate(appetite.segment):
         for late in (False, True):
-            chosen = (segment == place) & (_lapsed(stretch, certificate) == late)
+            chosen = (segment == place) & (lapsed == late)
             if chosen.any():
-                moment = int(stretch.when[chosen].max())
+                moment = int(as_of[chosen].max())
                 found = plain if plain is not None else standing(certificate, part, appetite, moment).threshold
                 threshold[chosen] = np.nan if found is None else found
     return Rules(
@@ -66,10 +68,6 @@ def rules_of(
         appetite=appetite,
         largest=np.array([appetite.largest_in(currency) for currency in stretch.facts["currency"]], dtype=np.float64),
     )
-
-
-def _lapsed(stretch: Stretch, certificate: Certificate | None) -> Flags:
-    return np.zeros(len(stretch), dtype=bool) if certificate is None else stretch.when > certificate.valid_until
 
 
 def _segments(stretch: Stretch, judged: Judged, appetite: Appetite) -> Integers:

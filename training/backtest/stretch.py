@@ -16,7 +16,7 @@ from training.backtest import judging, quotas
 from training.backtest.judging import cover_features
 from training.backtest.truth import Truth, read_truth
 from training.dataset import Matrix, build_matrix, labels_at, rows_until
-from training.history import ENTITY_COLUMNS, History, read_raw, table_file
+from training.history import ENTITY_COLUMNS, History, decision_problems
 from training.metrics import Flags, Floats, Integers
 
 DAY = 86_400_000_000
@@ -149,7 +149,8 @@ def _stretch(history: History, first: int, last: int, matrix: Matrix, oracle: Pa
     decisions = _decisions(history, facts["claim_id"])
     newest = labels_at(history, None).set_index("row")[["label", "audit_probability"]]
     known = newest.reindex(np.arange(first, last))
-    said = decisions["decision"].notna().any()
+    # A history in which people alone decided has nothing to be compared with.
+    said = bool((decisions["decision"] == "approve").any())
     drawn = decisions["audit_selected"].astype(object).fillna(False).astype(bool).to_numpy()
     ages = _ages(facts, matrix, at)
     return Stretch(
@@ -170,17 +171,12 @@ def _stretch(history: History, first: int, last: int, matrix: Matrix, oracle: Pa
 
 def _decisions(history: History, claims: list[str]) -> pd.DataFrame:
     """A row a claim with the columns of `DECISIONS`, missing where the history does not say."""
-    nothing = pd.DataFrame({name: pd.Series(np.full(len(claims), None, dtype=object)) for name in DECISIONS})
-    if table_file(history.path, "decisions") is None:
-        return nothing
-    raw = read_raw(history.connection, history.path, "decisions")
-    there = [name for name in ("claim_id", *DECISIONS) if name in raw.columns]
-    frame = raw.select(*there).to_pyarrow().to_pandas()
-    frame["claim_id"] = frame["claim_id"].astype(str)
-    found = frame.drop_duplicates("claim_id", keep="last").set_index("claim_id").reindex(claims).reset_index(drop=True)
-    return nothing.assign(**{name: found[name].to_numpy(object) for name in there if name != "claim_id"}).where(
-        lambda frame: frame.notna(), None
-    )
+    if problems := decision_problems(history):
+        raise HistoryError(problems)
+    chosen = history.decisions.select("claim_id", *DECISIONS)
+    frame: pd.DataFrame = chosen.to_pyarrow().to_pandas()
+    found = frame.set_index("claim_id").reindex(claims).reset_index(drop=True)
+    return found.astype(object).where(found.notna(), None)
 
 
 def read_oracle(file: Path, claims: list[str]) -> Flags:
@@ -209,30 +205,36 @@ def _quota_facts(
         numbers, _names = pd.factorize(np.array(facts[f"{kind}_id"], dtype=object))
         keys[kind] = np.where(numbers < 0, -1, numbers * len(words) + codes).tolist()
     registered = np.array([at_ if moment is None else moment for moment, at_ in zip(facts["registered_at"], at, strict=True)])
-    orders = matrix.values[:, matrix.columns.index("buyer_orders_365d")]
+    orders, abuse = (matrix.values[:, matrix.columns.index(name)] for name in ("buyer_orders_365d", "buyer_abuse_365d"))
+    returned = facts["return_received_at"]
     return quotas.Claims(
         at=at.tolist(),
         amount=facts["amount"],
         currency=currency,
         keys=keys,
         orders=np.nan_to_num(orders).tolist(),
+        abuse=np.nan_to_num(abuse).tolist(),
         account_days=((at - registered) / DAY).tolist(),
-        returned_at=facts["return_received_at"],
-        labels=_label_changes(history, first, last),
+        comes_back=[remedy == "return_and_refund" for remedy in facts["remedy"]],
+        returned_at=returned,
+        returns_told=any(moment is not None and moment > at_ for moment, at_ in zip(returned, at.tolist(), strict=True)),
+        labels=_labels_known(history, first, last),
     )
 
 
-def _label_changes(history: History, first: int, last: int) -> dict[int, list[tuple[int, bool]]]:
-    """By place in the stretch: when a claim became known as abuse and when no longer; only claims that once were."""
+def _labels_known(history: History, first: int, last: int) -> dict[int, list[tuple[int, str]]]:
+    """By place in the stretch: from when on each label was known; of two at once the graver is the later one."""
     chosen = history.claims.filter((_.row >= first) & (_.row < last)).select("claim_id", "row")
     gravity = _.label.cases(("undecided", 0), ("legitimate", 1), ("abuse", 2), else_=-1)
     rows = history.labels.inner_join(chosen, "claim_id").mutate(gravity=gravity).order_by(["row", "known_at", "gravity"])
-    found: dict[int, list[tuple[int, bool]]] = {}
+    found: dict[int, list[tuple[int, str]]] = {}
     for row, moment, label in zip(*rows.select("row", "known_at", "label").to_pyarrow().to_pydict().values(), strict=True):
-        changes = found.setdefault(row - first, [])
-        if (label == "abuse") != (bool(changes) and changes[-1][1]):
-            changes.append((moment, label == "abuse"))
-    return {place: changes for place, changes in found.items() if changes}
+        known = found.setdefault(row - first, [])
+        # A heap of events does not keep the order of equal moments.
+        if known and known[-1][0] == moment:
+            known.pop()
+        known.append((moment, label))
+    return found
 
 
 def _repeated(facts: Mapping[str, list[Any]]) -> dict[int, dict[str, Any]]:

@@ -31,13 +31,19 @@ def tradeoff(
     first = before_score(stretch, rules)
     eligible = (first == 0) & (rules.segment >= 0)
     scores = np.sort(rules.score[eligible])
-    rows = []
+    rows: list[Row] = []
+    same: list[bool] = []
     for place, share in enumerate(QUANTILES):
         threshold = _threshold(scores, share)
         tell(f"trade-off {place + 1} of {len(QUANTILES)}")
         played = replay(stretch, rules.with_threshold(threshold), first=first)
-        rows.append(_row(played, share, threshold, rules, start, end, resamples, seed))
-    rows = [row for place, row in enumerate(rows) if not place or row.threshold != rows[place - 1].threshold]
+        if not rows or threshold != rows[-1].threshold:
+            rows.append(_row(played, share, threshold, rules, start, end, resamples, seed))
+            same.append(bool((played.approved == own.approved).all()))
+    if any(same):
+        # What was asked is a row of the table already.
+        rows = [replace(row, own=place == same.index(True)) for place, row in enumerate(rows)]
+        return _marked(rows, None)
     mine = replace(_row(own, float("nan"), float("nan"), rules, start, end, resamples, seed), name="own", own=True)
     return _marked(rows, mine)
 
@@ -78,12 +84,13 @@ def _row(
     )
 
 
-def _marked(rows: list[Row], own: Row) -> tuple[Row, ...]:
-    near = min(range(len(rows)), key=lambda place: abs(rows[place].approved_money - own.approved_money))
-    rows = [replace(row, nearest=place == near) for place, row in enumerate(rows)]
-    everything = sorted([*rows, own], key=lambda row: (row.approved_money, row.quantile if row.quantile >= 0 else -1.0))
-    totals = [row.costs.total for row in everything]
+def _marked(rows: list[Row], own: Row | None) -> tuple[Row, ...]:
+    if own is not None:
+        near = min(range(len(rows)), key=lambda place: abs(rows[place].approved_money - own.approved_money))
+        rows = [*(replace(row, nearest=place == near) for place, row in enumerate(rows)), own]
+    rows = sorted(rows, key=lambda row: row.approved_money)
+    totals = [row.costs.total for row in rows]
     if np.isfinite(totals).any():
         best = int(np.nanargmin(totals))
-        everything[best] = replace(everything[best], cheapest=True)
-    return tuple(everything)
+        rows[best] = replace(rows[best], cheapest=True)
+    return tuple(rows)

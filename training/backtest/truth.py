@@ -13,6 +13,7 @@ from typing import Literal
 import numpy as np
 import pandas as pd
 
+from risk.promise.thin import kept_of
 from training.metrics import UNKNOWN, Flags, Floats, Interval, Labelled, clopper_pearson, effective, upper_bound
 from training.report.money import money_share
 
@@ -22,8 +23,10 @@ Design = Literal["drawn", "mixed", "labels", "nothing"]
 `drawn`: every claim had a known chance to be drawn, whatever was decided. `mixed`: approvals had one, of the others some
 have a label, and these stand for the rest. `labels`: no chance is known, each label counts once. `nothing`: no labels.
 """
-_EVEN = 1e-6
-"""Relative difference up to which chances are in proportion to amounts."""
+
+
+_MOST = 0.5
+"""Share of the claims that have to have a chance of being drawn, approved or not, for the drawn ones to speak for all."""
 
 
 @dataclass(frozen=True)
@@ -40,6 +43,8 @@ class Truth:
     open: Flags
     probability: Floats
     """With which chance a drawn claim was drawn; NaN of those that were not."""
+    chance: Floats
+    """With which chance each claim could be drawn; NaN where none is known."""
     labelled: int
     oracle: Flags | None = None
 
@@ -69,19 +74,19 @@ def read_truth(labels: pd.DataFrame, decisions: pd.DataFrame, oracle: Flags | No
     selected = decisions["audit_selected"].astype(object).fillna(False).astype(bool).to_numpy()
     approved = (decisions["decision"] == "approve").to_numpy(bool)
     drawn = selected & (chance > 0)
-    sizes = len(label)
-    if sizes and np.isfinite(chance).all():
+    weight = np.where(drawn, 1.0 / np.where(drawn, chance, 1.0), 0.0)
+    with_chance = np.isfinite(chance)
+    if (with_chance & ~approved).any() and with_chance.mean() > _MOST:
         design: Design = "drawn"
-        weight = np.where(drawn, 1.0 / np.where(drawn, chance, 1.0), 0.0)
     elif (known & approved & drawn).any():
         design = "mixed"
         drawn &= approved
         others = known & ~approved
         even = (~approved).sum() / max(1, int(others.sum()))
-        weight = np.where(drawn, 1.0 / np.where(drawn, chance, 1.0), np.where(others, even, 0.0))
+        weight = np.where(drawn, weight, np.where(others, even, 0.0))
     else:
         design = "labels" if known.any() else "nothing"
-        drawn = np.zeros(sizes, dtype=bool)
+        drawn = np.zeros(len(label), dtype=bool)
         weight = known.astype(np.float64)
     return Truth(
         design=design,
@@ -90,6 +95,7 @@ def read_truth(labels: pd.DataFrame, decisions: pd.DataFrame, oracle: Flags | No
         weight=weight,
         open=drawn & ~known,
         probability=np.where(drawn, chance, math.nan),
+        chance=chance,
         labelled=int(known.sum()),
         oracle=oracle,
     )
@@ -152,8 +158,8 @@ def _share(
 class Bound:
     """With the stated confidence at most `value` of the approved money is abuse; None where it cannot be said, and why.
 
-    Exact where claims were drawn in proportion to their amounts: then a drawn one is abusive with the very chance that a
-    unit of money is, and the binomial test on counts is one about money. Open claims count as abuse.
+    Exact where claims were drawn in proportion to their amounts, or are thinned to that: then a drawn one is abusive with
+    the very chance that a unit of money is, and the binomial test on counts is one about money. Open claims count as abuse.
     """
 
     value: float | None
@@ -163,18 +169,23 @@ class Bound:
     detail: str
 
 
-def bound(truth: Truth, amount: Floats, approved: Flags, confidence: float) -> Bound:
-    """The exact bound for approvals that were drawn in proportion to their amounts."""
+def bound(truth: Truth, amount: Floats, approved: Flags, claim_id: Sequence[str], confidence: float) -> Bound:
+    """The exact bound for approvals, of which every one has to have had a chance of being drawn."""
     drawn = approved & np.isfinite(truth.probability)
-    number, abusive = int(drawn.sum()), int((drawn & (truth.abuse | truth.open)).sum())
     if truth.design != "drawn":
-        return Bound(None, confidence, number, abusive, "not every claim had a known chance to be drawn")
-    if not number:
+        return Bound(None, confidence, 0, 0, "not every claim had a known chance to be drawn")
+    if not drawn.any():
         return Bound(None, confidence, 0, 0, "no approved claim was drawn")
-    rate = truth.probability[drawn] / amount[drawn]
-    if rate.max() > rate.min() * (1 + _EVEN):
-        return Bound(None, confidence, number, abusive, "draws were not in proportion to the amount")
-    return Bound(upper_bound(abusive, number, confidence), confidence, number, abusive, "exact, on drawn claims")
+    if np.any(approved & ~(truth.chance > 0) & (amount > 0)):
+        return Bound(None, confidence, 0, 0, "some approved claims had no chance to be drawn")
+    paid = approved & (amount > 0)
+    rate = float((truth.chance[paid] / amount[paid]).min())
+    places = np.flatnonzero(drawn)
+    # The division may have rounded up.
+    wanted = np.minimum(rate * amount[places], truth.probability[places])
+    kept = places[kept_of([claim_id[place] for place in places], wanted=wanted, stored=truth.probability[places])]
+    number, abusive = len(kept), int((truth.abuse | truth.open)[kept].sum())
+    return Bound(upper_bound(abusive, number, confidence) if number else None, confidence, number, abusive, "exact, on drawn claims")
 
 
 def together(parts: Sequence[tuple[float, Bound]], confidence: float) -> Bound:

@@ -193,7 +193,7 @@ def caveats(subject: Subject, appetite: Appetite) -> tuple[str, ...]:
         "Rows of the trade-off have no such bound: whoever picks the best of many rows picks luck as well."),
         (f"Quotas begin empty, and money settles when the goods are back, or after {appetite.quota.settle_days:g} days. Early in "
         "the stretch quotas leave more room than they would have. An approval counts as lost from the moment at which the "
-        "history's label says abuse."),
+        "history's label says abuse, or its goods are overdue where the history tells of returns at all."),
         (f"Reviewers are one desk that begins {review.capacity_per_hour:g} cases an hour, day and night, in order of arrival, audits "
         f"when no review waits; a case takes {cost.minutes_a_review:g} minutes. What arrives before the stretch is not known."),
         (f"Costs are the appetite's: {money(cost.reviewer_minute)} {cost.currency} a reviewer's minute, "
@@ -224,7 +224,7 @@ def _of_outcome(subject: Subject, outcome: Outcome) -> list[str]:
         )
     if way.kind != "history" and way.without_policy > _MOST_WITHOUT_POLICY:
         found.append(
-            f"No policy of {way.name} held at the purchase of {percent(way.without_policy)} of the claims: those go to a person."
+            f"No policy held, or it is not known when the order was paid, for {percent(way.without_policy)} of the claims ({way.name}): those go to a person."
         )
     return found
 
@@ -276,7 +276,7 @@ def _cells(row: Row) -> tuple[str, ...]:
 
 def row_label(row: Mapping[str, Any]) -> str:
     """What a line of the trade-off approves."""
-    if row["own"]:
+    if row["name"] == "own":
         return "as asked"
     return {"nothing": "nothing", "all": "all that gates allow"}.get(row["name"], f"score to {small(row['threshold'])}")
 
