@@ -1,17 +1,17 @@
-"""`python -m tests.benchmarks [decisions|cover|long_history|bulk ...]`: figures as JSON on standard output."""
+"""`python -m tests.benchmarks [decisions|cover|long_history|bulk|backtest ...]`: figures as JSON on standard output."""
 
 import argparse
 import json
 import os
 from pathlib import Path
 
-from tests.benchmarks import bulk, cover, decisions, long_history
+from tests.benchmarks import backtest, bulk, cover, decisions, long_history
 
 
 def main() -> None:
     """Run what was asked for, everything by default."""
     parser = argparse.ArgumentParser(prog="python -m tests.benchmarks")
-    parser.add_argument("which", nargs="*", default=["decisions", "cover", "long_history", "bulk"])
+    parser.add_argument("which", nargs="*", default=["decisions", "cover", "long_history", "bulk", "backtest"])
     parser.add_argument("--dir", type=Path, default=Path("var") / "bench", help="kept between runs")
     parser.add_argument("--claims", type=int, nargs="*", help="sizes for bulk (default: 10,000 to 1,000,000)")
     args = parser.parse_args()
@@ -26,6 +26,8 @@ def main() -> None:
             figures[which] = long_history.run()
         elif which == "bulk":
             figures[which] = bulk.run(root / "bulk", tuple(args.claims or bulk.SIZES))
+        elif which == "backtest":
+            figures[which] = backtest.run(root / "backtest")
         else:
             parser.error(f"unknown benchmark: {which}")
     figures["machine_after"] = {"load": os.getloadavg()}

@@ -22,7 +22,7 @@ from training.arguments import add_history, add_moment, file_problems
 from training.backtest.figures import Figures, Outcome, Settings, Subject, Way
 from training.backtest.judging import policies_of
 from training.backtest.outcome import outcome_of
-from training.backtest.replay import Replay, Rules, as_decided, replay, rules_of
+from training.backtest.replay import Prepared, Replay, Rules, as_decided, prepare, replay, rules_of
 from training.backtest.stretch import Judged, Loaded, Stretch, load
 from training.backtest.tradeoff import tradeoff
 from training.backtest.words import caveats, loud, summary, table, warnings
@@ -235,11 +235,11 @@ def backtest(
     _tell(f"replaying {len(loaded.stretch):,} claims")
     played = [_play(loaded, contender, asked.own) for contender in contenders]
     outcomes = tuple(
-        _outcome(loaded, contender, *part, asked, start=start, end=end, settings=settings)
+        _outcome(loaded, contender, *part, start=start, end=end, settings=settings)
         for contender, part in zip(contenders, played, strict=True)
     )
-    own, rules = played[0]
-    rows = tradeoff(loaded.stretch, rules, own, start=start, end=end, resamples=settings.resamples, seed=settings.seed, tell=_tell)
+    own, rules, prepared = played[0]
+    rows = tradeoff(loaded.stretch, rules, prepared, own, start=start, end=end, resamples=settings.resamples, seed=settings.seed, tell=_tell)
     subject = _subject(loaded.stretch, folder, start, end)
     promise = asked.own.appetite.promise
     return Figures(
@@ -256,25 +256,27 @@ def backtest(
     )
 
 
-def _play(loaded: Loaded, contender: Contender, own: Contender) -> tuple[Replay, Rules]:
+def _play(loaded: Loaded, contender: Contender, own: Contender) -> tuple[Replay, Rules, Prepared]:
     bundle = contender.bundle or own.bundle
     assert bundle is not None
     judged, score = loaded.judged[contender.files], loaded.scores[bundle.version, contender.files]
     certificate = bundle.certificate if contender.bundle is not None else None
     rules = rules_of(loaded.stretch, judged, score, contender.appetite, certificate, contender.plain)
+    prepared = prepare(loaded.stretch, rules, quotas=contender.bundle is not None)
     if contender.bundle is None:
-        return as_decided(loaded.stretch, contender.appetite), rules
-    return replay(loaded.stretch, rules), rules
+        return as_decided(loaded.stretch, contender.appetite), rules, prepared
+    return replay(loaded.stretch, rules, prepared), rules, prepared
 
 
 def _outcome(
-    loaded: Loaded, contender: Contender, played: Replay, rules: Rules, asked: Asked, *, start: int, end: int, settings: Settings
+    loaded: Loaded, contender: Contender, played: Replay, rules: Rules, prepared: Prepared, *, start: int, end: int, settings: Settings
 ) -> Outcome:
     bundle = contender.bundle
     return outcome_of(
         _way(contender, loaded.judged[contender.files]),
         played,
         rules,
+        prepared.gate,
         None if bundle is None else bundle.certificate,
         plain=contender.plain,
         start=start,

@@ -22,17 +22,18 @@ from training.backtest.figures import (
     Way,
 )
 from training.backtest.honest import Honest, honest_of
-from training.backtest.replay import REASONS, Replay, Rules, before_score
+from training.backtest.replay import REASONS, Replay, Rules
 from training.backtest.reviewers import HOUR
 from training.backtest.stretch import DAY, local_hours
 from training.backtest.truth import LetThrough, bound, let_through, together
-from training.metrics import Floats
+from training.metrics import Floats, Integers
 
 
 def outcome_of(
     way: Way,
     played: Replay,
     rules: Rules,
+    gate: Integers,
     certificate: Certificate | None,
     *,
     plain: float | None,
@@ -44,7 +45,7 @@ def outcome_of(
     """All figures of a replay. `rules` give the segments and who would pay, also where the history itself decided."""
     stretch, approved, amount = played.stretch, played.approved, played.stretch.amount
     money = float(amount[approved].sum())
-    segments = _segments(played, rules, certificate, plain=plain, resamples=resamples, seed=seed)
+    segments = _segments(played, rules, gate, certificate, plain=plain, resamples=resamples, seed=seed)
     confidence = 1.0 - rules.appetite.promise.delta
     honest = honest_of(stretch.truth, rules.score)
     through = let_through(stretch.truth, amount, approved, resamples=resamples, rng=_rng(seed, 10))
@@ -81,10 +82,9 @@ def _ratio(part: float, whole: float) -> float:
 
 
 def _segments(
-    played: Replay, rules: Rules, certificate: Certificate | None, *, plain: float | None, resamples: int, seed: int
+    played: Replay, rules: Rules, gate: Integers, certificate: Certificate | None, *, plain: float | None, resamples: int, seed: int
 ) -> tuple[SegmentLine, ...]:
     stretch, appetite = played.stretch, rules.appetite
-    first = before_score(stretch, rules)
     # The error is shared: the bounds hold for all segments together.
     confidence = 1.0 - appetite.promise.delta / max(1, len({*rules.segment[played.approved].tolist()}))
     lines = []
@@ -102,7 +102,7 @@ def _segments(
                 name=name,
                 claims=int(member.sum()),
                 money=float(stretch.amount[member].sum()),
-                eligible=int((member & (first == 0)).sum()),
+                eligible=int((member & (gate == 0)).sum()),
                 threshold=float("nan") if part is None else _threshold(rules.threshold[member]),
                 standing="no certificate asked for" if plain is not None else stands.detail,
                 approved=int(chosen.sum()),

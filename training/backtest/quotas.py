@@ -1,11 +1,11 @@
 """The quotas of an appetite in a replay: what is out for whom at each moment, and whether one more approval has room."""
 
 import heapq
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from risk.promise.appetite import PARTIES, SHARED, Appetite, TrustStep
+from risk.promise.appetite import PARTIES, SHARED, Appetite
 
 HOUR = 3_600_000_000
 DAY = 24 * HOUR
@@ -16,7 +16,8 @@ KINDS = (*PARTIES, *SHARED)
 _CLOCKS = (("hour", HOUR), ("day", DAY))
 Fate = Literal["open", "settled", "lost", "recovered"]
 """What became of an approval."""
-_DUE, _BACK, _LABEL = "due", "back", "label"
+_OUT = ("open", "lost")
+_BACK, _DUE, _LABEL = range(3)
 
 
 @dataclass(frozen=True)
@@ -41,119 +42,149 @@ class Claims:
     labels: Mapping[int, Sequence[tuple[int, str]]]
 
 
-@dataclass
-class _Approval:
-    """What is known of an approval so far."""
+class Ledger:
+    """What stays the same in every replay of the same claims under one appetite: who has which quota, and what comes of money.
 
-    label: str = ""
-    due: bool = False
-    back: bool = False
-    late: bool = False
-    fate: Fate = "open"
+    Every quota is a number: `keys` has for each claim those that it would occupy, in the order of `KINDS`, the buyer's first.
+    """
+
+    def __init__(self, claims: Claims, appetite: Appetite) -> None:
+        self.claims, self.appetite = claims, appetite
+        self.settle = round(appetite.quota.settle_days * DAY)
+        self.limits: list[int] = []
+        self.kinds: list[str] = []
+        self._numbers: dict[tuple[str, object], int] = {}
+        self._fates: dict[int, tuple[tuple[int, Fate], ...]] = {}
+        places = range(len(claims.at))
+        self.own = [tuple(self._known(claim, PARTIES)) for claim in places]
+        self.shared = [tuple(self._known(claim, SETTLING[len(PARTIES) :])) for claim in places]
+        self.clocked = [tuple(self._clocks(claim)) for claim in places]
+        self.keys = [own + shared + clocked for own, shared, clocked in zip(self.own, self.shared, self.clocked, strict=True)]
+        steps = appetite.trust.step
+        self.trust = {currency: [_of(step.limit, currency) for step in steps] for currency in {*claims.currency}}
+
+    def _known(self, claim: int, kinds: Sequence[str]) -> Iterator[int]:
+        for kind in kinds:
+            if (key := self.claims.keys[kind][claim]) >= 0:
+                yield self._number(kind, key, claim)
+
+    def _clocks(self, claim: int) -> Iterator[int]:
+        moment, currency = self.claims.at[claim], self.claims.currency[claim]
+        for kind, length in _CLOCKS:
+            yield self._number(kind, (moment // length, currency), claim)
+
+    def _number(self, kind: str, key: object, claim: int) -> int:
+        number = self._numbers.setdefault((kind, key), len(self.limits))
+        if number == len(self.limits):
+            # The buyer's follows from trust, at each moment anew.
+            limit = 0 if kind == "buyer" else _of(getattr(self.appetite.quota, kind), self.claims.currency[claim])
+            self.limits.append(limit)
+            self.kinds.append(kind)
+        return number
+
+    def fates(self, claim: int) -> tuple[tuple[int, Fate], ...]:
+        """What becomes of a claim's money if it is approved: each change with its moment, in order of time."""
+        found = self._fates.get(claim)
+        if found is None:
+            found = self._fates[claim] = tuple(_changes(self.claims, claim, self.settle))
+        return found
+
+
+def _changes(c: Claims, claim: int, settle: int) -> Iterator[tuple[int, Fate]]:
+    at, returned = c.at[claim], c.returned_at[claim]
+    events = [(at + settle, _DUE, ""), *((max(moment, at), _LABEL, label) for moment, label in c.labels.get(claim, ()))]
+    later = returned is not None and returned > at
+    if later:
+        events.append((returned or 0, _BACK, ""))
+    due, back, late, label, fate = False, returned is not None and not later, False, "", "open"
+    for moment, kind, said in sorted(events):
+        if kind == _DUE:
+            due = True
+        elif kind == _BACK:
+            back, late = True, due
+        else:
+            label = said
+        now = _fate(c.comes_back[claim], c.returns_told, label, due=due, back=back, returned=back and later, late=late)
+        if now != fate:
+            fate = now
+            yield moment, now
+
+
+def _fate(comes_back: bool, told: bool, label: str, *, due: bool, back: bool, returned: bool, late: bool) -> Fate:
+    if label == "abuse" or (comes_back and due and not back and told):
+        return "lost"
+    if returned:
+        return "recovered" if comes_back and late else "settled"
+    return "settled" if due or (label == "legitimate" and not comes_back) else "open"
 
 
 class Book:
     """Money that is out. Claims are asked about in order of time; what became known before a moment counts at it."""
 
-    def __init__(self, claims: Claims, appetite: Appetite) -> None:
-        self._claims, self._appetite = claims, appetite
-        self._settle = round(appetite.quota.settle_days * DAY)
-        self._after_loss = round(appetite.trust.after_loss_days * DAY)
-        self._used: dict[str, dict[int, int]] = {kind: {} for kind in KINDS}
+    def __init__(self, ledger: Ledger) -> None:
+        self._ledger, self._claims = ledger, ledger.claims
+        self._after_loss = round(ledger.appetite.trust.after_loss_days * DAY)
+        self._used = [0] * len(ledger.limits)
         self._settled: dict[int, int] = {}
         """How many approvals of a buyer settled without a loss."""
         self._losses: dict[int, dict[int, int]] = {}
         """By buyer the lost approvals, and when each was known to be lost."""
-        self._approvals: dict[int, _Approval] = {}
-        self._events: list[tuple[int, str, int, str]] = []
-        currencies = sorted({*claims.currency}, key=lambda currency: currency or "")
-        self._place = {currency: place for place, currency in enumerate(currencies)}
-        self._limits = {currency: _limits(appetite, currency) for currency in currencies}
+        self._fates: dict[int, Fate] = {}
+        self._events: list[tuple[int, int, int, Fate]] = []
 
     def full(self, claim: int) -> str | None:
         """The first quota in which a claim has no room, if there is one."""
-        c = self._claims
-        now, amount, currency = c.at[claim], c.amount[claim], c.currency[claim]
-        self._until(now)
-        limits = self._limits[currency]
-        for kind in SETTLING:
-            key = c.keys[kind][claim]
-            if key >= 0:
-                limit = _of(self._step(claim, key).limit, currency) if kind == "buyer" else limits[kind]
-                if self._used[kind].get(key, 0) + amount > limit:
-                    return kind
-        for kind, length in _CLOCKS:
-            if self._used[kind].get(self._clock(now, length, currency), 0) + amount > limits[kind]:
-                return kind
+        ledger, used, amount = self._ledger, self._used, self._claims.amount[claim]
+        events, now = self._events, self._claims.at[claim]
+        if events and events[0][0] < now:
+            self._until(now)
+        limits = ledger.limits
+        for key in ledger.keys[claim]:
+            if used[key] + amount > limits[key] and (ledger.kinds[key] != "buyer" or used[key] + amount > self._trusted(claim)):
+                return ledger.kinds[key]
         return None
 
     def approve(self, claim: int) -> None:
         """A claim that has room is approved."""
-        c = self._claims
-        now, amount, returned = c.at[claim], c.amount[claim], c.returned_at[claim]
-        self._approvals[claim] = _Approval(back=returned is not None and returned <= now)
-        self._move(SETTLING, claim, amount)
-        for kind, length in _CLOCKS:
-            key = self._clock(now, length, c.currency[claim])
-            self._used[kind][key] = self._used[kind].get(key, 0) + amount
-        heapq.heappush(self._events, (now + self._settle, _DUE, claim, ""))
-        if returned is not None and returned > now:
-            heapq.heappush(self._events, (returned, _BACK, claim, ""))
-        for moment, label in c.labels.get(claim, ()):
-            heapq.heappush(self._events, (max(moment, now), _LABEL, claim, label))
+        used, amount = self._used, self._claims.amount[claim]
+        for key in self._ledger.keys[claim]:
+            used[key] += amount
+        self._fates[claim] = "open"
+        for place, (moment, fate) in enumerate(self._ledger.fates(claim)):
+            heapq.heappush(self._events, (moment, claim, place, fate))
 
-    def _step(self, claim: int, buyer: int) -> TrustStep:
-        c, trust = self._claims, self._appetite.trust
-        losses = self._losses.get(buyer)
+    def _trusted(self, claim: int) -> int:
+        """The quota of the claim's buyer at its moment: that of the last step whose conditions all hold."""
+        c, trust, buyer = self._claims, self._ledger.appetite.trust, self._claims.keys["buyer"][claim]
+        limits, losses = self._ledger.trust[c.currency[claim]], self._losses.get(buyer)
         if c.abuse[claim] > 0 or (losses and c.at[claim] - max(losses.values()) < self._after_loss):
-            return trust.step[0]
+            return limits[0]
         orders, days, settled = c.orders[claim], c.account_days[claim], self._settled.get(buyer, 0)
-        held = (
-            step
-            for step in reversed(trust.step)
+        held = [
+            limit
+            for step, limit in zip(trust.step, limits, strict=True)
             if step.orders <= orders and step.settled <= settled and step.account_days <= days
-        )
-        return next(held, trust.step[0])
+        ]
+        return held[-1] if held else limits[0]
 
     def _until(self, now: int) -> None:
         events = self._events
         while events and events[0][0] < now:
-            moment, kind, claim, label = heapq.heappop(events)
-            approval = self._approvals[claim]
-            if kind == _DUE:
-                approval.due = True
-            elif kind == _BACK:
-                approval.back, approval.late = True, approval.due
-            else:
-                approval.label = label
-            self._becomes(claim, approval, self._fate(claim, approval), moment)
+            moment, claim, _place, fate = heapq.heappop(events)
+            self._becomes(claim, fate, moment)
 
-    def _fate(self, claim: int, approval: _Approval) -> Fate:
-        c = self._claims
-        if approval.label == "abuse":
-            return "lost"
-        if c.comes_back[claim]:
-            if approval.due and not approval.back and c.returns_told:
-                return "lost"
-            if approval.late:
-                return "recovered"
-        returned = c.returned_at[claim]
-        if approval.back and returned is not None and returned > c.at[claim]:
-            return "settled"
-        if approval.label == "legitimate" and not c.comes_back[claim]:
-            return "settled"
-        return "settled" if approval.due else "open"
-
-    def _becomes(self, claim: int, approval: _Approval, fate: Fate, moment: int) -> None:
+    def _becomes(self, claim: int, fate: Fate, moment: int) -> None:
         """Money that is lost stays in the quotas of the buyer and what is the buyer's, and leaves those that are shared."""
-        before, approval.fate = approval.fate, fate
-        if fate == before:
-            return
+        before, self._fates[claim] = self._fates[claim], fate
         amount, buyer = self._claims.amount[claim], self._claims.keys["buyer"][claim]
-        out = (fate in ("open", "lost")) - (before in ("open", "lost"))
-        self._move(PARTIES, claim, out * amount)
-        self._move(SETTLING[len(PARTIES) :], claim, ((fate == "open") - (before == "open")) * amount)
-        self._settled[buyer] = self._settled.get(buyer, 0) + (fate == "settled") - (before == "settled")
+        if out := (fate in _OUT) - (before in _OUT):
+            for key in self._ledger.own[claim]:
+                self._used[key] += out * amount
+        if out := (fate == "open") - (before == "open"):
+            for key in self._ledger.shared[claim]:
+                self._used[key] += out * amount
+        if more := (fate == "settled") - (before == "settled"):
+            self._settled[buyer] = self._settled.get(buyer, 0) + more
         if fate == "lost":
             self._losses.setdefault(buyer, {})[claim] = moment
         elif before == "lost":
@@ -161,25 +192,11 @@ class Book:
             if not self._losses[buyer]:
                 del self._losses[buyer]
 
-    def _move(self, kinds: Iterable[str], claim: int, amount: int) -> None:
-        for kind in kinds:
-            key = self._claims.keys[kind][claim]
-            if key >= 0:
-                used = self._used[kind]
-                used[key] = used.get(key, 0) + amount
-
-    def _clock(self, now: int, length: int, currency: str | None) -> int:
-        return now // length * len(self._place) + self._place[currency]
-
 
 def settles_at(at: int, returned_at: int | None, settle: int) -> int:
     """When the money of an approval is no longer out: its goods are back, or the time that the appetite sets is over."""
     due = at + settle
     return due if returned_at is None or returned_at <= at else min(returned_at, due)
-
-
-def _limits(appetite: Appetite, currency: str | None) -> dict[str, int]:
-    return {kind: _of(getattr(appetite.quota, kind), currency) for kind in KINDS if kind != "buyer"}
 
 
 def _of(money: Mapping[str, int], currency: str | None) -> int:

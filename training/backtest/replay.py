@@ -9,7 +9,7 @@ import pandas as pd
 from risk.order import UNKNOWN, OrderAccount
 from risk.promise.appetite import Appetite, Segment
 from risk.promise.certificate import Certificate, standing
-from training.backtest.quotas import KINDS, Book, Claims, settles_at
+from training.backtest.quotas import KINDS, Book, Claims, Ledger, settles_at
 from training.backtest.reviewers import HOUR, backlog, serve
 from training.backtest.stretch import DAY, Judged, Stretch
 from training.metrics import Flags, Floats, Integers
@@ -158,24 +158,39 @@ class Replay:
         return float(running[top]), int(moments[order][top])
 
 
-def replay(stretch: Stretch, rules: Rules, *, first: Integers | None = None, quotas: bool = True) -> Replay:
-    """Decide every claim, then let the reviewers work. `first` is what `before_score` gave, for several replays."""
-    gate = before_score(stretch, rules) if first is None else first
+@dataclass(frozen=True)
+class Prepared:
+    """What several replays of one stretch share that differ by their thresholds alone; without a ledger nothing is full."""
+
+    gate: Integers
+    """What `before_score` gave."""
+    ledger: Ledger | None
+
+
+def prepare(stretch: Stretch, rules: Rules, *, quotas: bool = True) -> Prepared:
+    """What does not depend on scores; `quotas` off leaves room for everything."""
+    ledger = Ledger(_with_guarantees(stretch.quota, rules), rules.appetite) if quotas else None
+    return Prepared(before_score(stretch, rules), ledger)
+
+
+def replay(stretch: Stretch, rules: Rules, prepared: Prepared) -> Replay:
+    """Decide every claim, then let the reviewers work."""
+    gate = prepared.gate
     with np.errstate(invalid="ignore"):
         above = ~(rules.score <= rules.threshold)
     last = np.where(rules.unscored > 0, rules.unscored, np.where(above, _SCORE, 0))
     reason = np.where(gate > 0, gate, last)
-    _decide(stretch, rules, reason, last, quotas=quotas)
+    _decide(stretch, rules, reason, last, prepared.ledger)
     approved = reason == 0
     return reviewed(stretch, rules.appetite, reason, approved & (stretch.draw < audit_chances(stretch, rules)))
 
 
-def _decide(stretch: Stretch, rules: Rules, reason: Integers, last: Integers, *, quotas: bool) -> None:
+def _decide(stretch: Stretch, rules: Rules, reason: Integers, last: Integers, ledger: Ledger | None) -> None:
     """Replace reasons by what quotas and earlier claims on the same order say, in order of time."""
     repeated = stretch.repeated
     asked = np.flatnonzero(reason == 0)
     places = np.union1d(asked, np.array(sorted(repeated), dtype=np.int64)) if repeated else asked
-    book = Book(_with_guarantees(stretch.quota, rules), rules.appetite) if quotas else None
+    book = None if ledger is None else Book(ledger)
     orders: dict[str, OrderAccount] = {}
     for place in places.tolist():
         facts = repeated.get(place)

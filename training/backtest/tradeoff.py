@@ -8,7 +8,7 @@ import numpy as np
 from training.backtest.figures import Row
 from training.backtest.honest import honest_of
 from training.backtest.outcome import costs
-from training.backtest.replay import Replay, Rules, before_score, replay
+from training.backtest.replay import Prepared, Replay, Rules, replay
 from training.backtest.stretch import Stretch
 from training.backtest.truth import let_through
 
@@ -19,6 +19,7 @@ QUANTILES = (0.0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0)
 def tradeoff(
     stretch: Stretch,
     rules: Rules,
+    prepared: Prepared,
     own: Replay,
     *,
     start: int,
@@ -28,15 +29,14 @@ def tradeoff(
     tell: Callable[[str], None] = lambda _: None,
 ) -> tuple[Row, ...]:
     """Rows in order of the money that they approve, what the back-test is about (`own`) among them."""
-    first = before_score(stretch, rules)
-    eligible = (first == 0) & (rules.segment >= 0)
+    eligible = (prepared.gate == 0) & (rules.segment >= 0)
     scores = np.sort(rules.score[eligible])
     rows: list[Row] = []
     same: list[bool] = []
     for place, share in enumerate(QUANTILES):
         threshold = _threshold(scores, share)
         tell(f"trade-off {place + 1} of {len(QUANTILES)}")
-        played = replay(stretch, rules.with_threshold(threshold), first=first)
+        played = replay(stretch, rules.with_threshold(threshold), prepared)
         if not rows or threshold != rows[-1].threshold:
             rows.append(_row(played, share, threshold, rules, start, end, resamples, seed))
             same.append(bool((played.approved == own.approved).all()))
