@@ -216,9 +216,7 @@ def _read(problems: list[Problem], name: str, read: Callable[[], _T]) -> _T | No
     return None
 
 
-def backtest(
-    folder: Path, start: int, end: int, asked: Asked, *, oracle: Path | None, settings: Settings
-) -> Figures:
+def backtest(folder: Path, start: int, end: int, asked: Asked, *, oracle: Path | None, settings: Settings) -> Figures:
     """Replay the claims submitted in [start, end) (microseconds), and judge what came of it.
 
     Raises HistoryError where there is no such claim.
@@ -228,6 +226,12 @@ def backtest(
     with open_history(folder) as history:
         _tell("reading the stretch, with all values as of each claim")
         loaded = load(history, start, end, [(bundle, files) for bundle, files in pairs if bundle], oracle=oracle, seed=settings.seed)
+    return judged(loaded, folder.resolve().name, start, end, asked, settings)
+
+
+def judged(loaded: Loaded, name: str, start: int, end: int, asked: Asked, settings: Settings) -> Figures:
+    """All figures of a stretch that was read, of a history of that name."""
+    contenders = [asked.own, *([asked.against] if asked.against else [])]
     if asked.against is not None and asked.against.bundle is None and loaded.stretch.decided is None:
         if asked.insisted:
             raise HistoryError([Problem("decisions.decision", "no claim of the stretch was approved: there is nothing to compare with")])
@@ -240,7 +244,7 @@ def backtest(
     )
     own, rules, prepared = played[0]
     rows = tradeoff(loaded.stretch, rules, prepared, own, start=start, end=end, resamples=settings.resamples, seed=settings.seed, tell=_tell)
-    subject = _subject(loaded.stretch, folder, start, end)
+    subject = _subject(loaded.stretch, name, start, end)
     promise = asked.own.appetite.promise
     return Figures(
         settings=settings,
@@ -305,12 +309,12 @@ def _way(contender: Contender, judged: Judged) -> Way:
     )
 
 
-def _subject(stretch: Stretch, folder: Path, start: int, end: int) -> Subject:
+def _subject(stretch: Stretch, name: str, start: int, end: int) -> Subject:
     truth = stretch.truth
     drawn = np.isfinite(truth.probability)
     unlabelled = 0 if stretch.decided is None else int(np.sum(~stretch.decided & ~truth.known))
     return Subject(
-        history=folder.resolve().name,
+        history=name,
         start=_iso(start),
         end=_iso(end),
         claims=len(stretch),

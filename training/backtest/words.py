@@ -147,6 +147,9 @@ def _reviewers(own: Outcome) -> str:
 
 
 def _costs(own: Outcome, others: Sequence[Outcome]) -> str:
+    if math.isnan(own.costs.total):
+        return "What it costs all together cannot be said."
+
     def of(outcome: Outcome) -> str:
         return NOTHING if math.isnan(outcome.costs.total) else f"{money(outcome.costs.total)} {outcome.costs.currency}"
 
