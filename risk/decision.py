@@ -2,22 +2,29 @@
 
 import hashlib
 import hmac
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Literal
 
 from risk.bundle import Bundle
-from risk.claim import Claim, facts, item_ids, microseconds
-from risk.features import Calculator, Facts, FeatureSet, Value
+from risk.claim import Claim, facts, item_ids, microseconds, parties
+from risk.features import Aggregate, Calculator, Facts, FeatureSet, Value
 from risk.features.cover import Parts, parts_of
+from risk.features.definition import WINDOWS
 from risk.gates import Gate, GateRules, all_gates, first_failed, left_for
 from risk.order import UNKNOWN, OrderAccount
 from risk.policy.cover import Judgement, judge_whole
 from risk.policy.definition import Policies
 from risk.policy.request import request_of, told_by_facts
-from risk.promise.appetite import Appetite, Segment
+from risk.promise.appetite import PARTIES, Appetite, Segment, TrustStep
 from risk.promise.certificate import Standing, standing
+from risk.promise.quota import Balance, Balances, Room, limits_of, quota_gate, rooms_of, shared_ids, step_of
+
+_DAY = 86_400_000_000
+_ORDERS = Aggregate("buyer", "sum", "orders", WINDOWS["365d"])
+_ABUSE = Aggregate("buyer", "sum", "abuse", WINDOWS["365d"])
+"""What of a buyer's past a trust step asks for."""
 
 
 @dataclass(frozen=True)
@@ -34,6 +41,8 @@ class Past:
     """Of `order` and `tracking_number` of the claim: those for which a guarantee that pays only once was paid."""
     off: frozenset[str] = frozenset()
     """Segments, or `EVERYTHING`, for which approving at once is turned off."""
+    balances: Balances = field(default_factory=Balances)
+    """What is in use of the quotas of the claim."""
 
 
 @dataclass(frozen=True)
@@ -67,6 +76,8 @@ class Decision:
     """What the guarantees pay for the goods of the claim in all, whatever was asked for them before."""
     largest: int
     """What may be approved at once for one order."""
+    rooms: tuple[Room, ...]
+    """The quotas that an approval occupies."""
 
 
 class Decider:
@@ -80,6 +91,8 @@ class Decider:
         self.appetite = appetite
         self._policies = policies
         self._secret = audit_secret
+        self._limits: dict[tuple[str, str], Mapping[str, int]] = {}
+        self._places = {wanted: features.aggregates.index(wanted) for wanted in (_ORDERS, _ABUSE) if wanted in features.aggregates}
 
     def decide(
         self,
@@ -111,6 +124,7 @@ class Decider:
         segment = self.appetite.segment_of(known, judgement.best.guarantee if judgement.best else None)
         promised = self._standing(bundle, segment, moment)
         largest = self.appetite.largest_in(claim.currency)
+        rooms = self._rooms(claim, known, past, judgement, moment)
         gates = (
             *doubts,
             *all_gates(
@@ -125,6 +139,7 @@ class Decider:
                 now=moment,
                 rules=self.rules,
             ),
+            quota_gate(rooms, claim.amount),
         )
         decision: Literal["approve", "review"] = "approve" if first_failed(gates) is None else "review"
         return Decision(
@@ -142,7 +157,39 @@ class Decider:
             judgement=judgement,
             bound=bound,
             largest=largest,
+            rooms=rooms,
         )
+
+    def _rooms(self, claim: Claim, known: Facts, past: Past, judgement: Judgement, moment: int) -> tuple[Room, ...]:
+        """The quotas that an approval of the claim occupies, as far as is known of them."""
+        step = self._step(known, past, moment)
+        ids = parties(claim)
+        guarantee = judgement.best.guarantee if judgement.best else None
+        named = {**{kind: ids[kind] for kind in PARTIES}, **shared_ids(claim.merchant.merchant_id, guarantee, moment)}
+        return rooms_of(self._limits_of(claim.currency, step), named, past.balances, step)
+
+    def _limits_of(self, currency: str, step: TrustStep) -> Mapping[str, int]:
+        found = self._limits.get((currency, step.name))
+        if found is None:
+            found = self._limits[currency, step.name] = limits_of(self.appetite, currency, step)
+        return found
+
+    def _step(self, known: Facts, past: Past, moment: int) -> TrustStep:
+        """The buyer's trust step; the first where nothing is known of the past."""
+        buyer, registered = past.balances.parties.get("buyer", Balance()), known["registered_at"]
+        return step_of(
+            self.appetite,
+            orders=self._counted(past, _ORDERS),
+            settled=buyer.settled,
+            account_days=0.0 if registered is None else (moment - registered) / _DAY,
+            lost_at=buyer.lost_at,
+            abuse=self._counted(past, _ABUSE),
+            now=moment,
+        )
+
+    def _counted(self, past: Past, wanted: Aggregate) -> int:
+        place = self._places.get(wanted)
+        return 0 if past.aggregates is None or place is None else past.aggregates[place] or 0
 
     def _standing(self, bundle: Bundle | None, segment: Segment | None, moment: int) -> Standing:
         if bundle is None:

@@ -9,7 +9,9 @@ COMMANDS = {
     "run": ("serving.commands.run", "start the service"),
     "keys": ("serving.commands.keys", "make, list and revoke API keys"),
     "switch": ("serving.commands.switch", "turn approving at once off or on, for everything or a segment"),
+    "export": ("serving.commands.export", "write what the service has seen as a history to train on"),
     "load": ("serving.commands.load", "load the event log of a history"),
+    "reconcile": ("serving.commands.reconcile", "compute the balances of all quotas and orders again and report differences"),
     "demo": ("serving.commands.demo", "everything at once on a simulated marketplace: what `make run` does"),
     "stop": ("serving.commands.stop", "stop the embedded PostgreSQL"),
 }

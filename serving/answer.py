@@ -74,6 +74,14 @@ class QuotaAnswer(Part):
     reserved: int = Field(description="What this decision adds; 0 where nothing is approved or the money is not out of the order.")
 
 
+class RoomAnswer(Part):
+    party: str = Field(description="`buyer`, `device`, `address`, `payment`; a merchant, guarantee, hour or day only where it is full.")
+    step: str | None = Field(description="The buyer's trust step; null for others.")
+    limit: int | None = Field(description="The most that may be out at once; null in a currency without a quota.")
+    used: int | None = Field(description="What was out, or lost, before this claim.")
+    reserved: int = Field(description="What this decision adds; 0 where nothing is approved.")
+
+
 class AuditAnswer(Part):
     selected: bool = Field(description="Whether the claim was drawn: then it has to get a label, however it was decided.")
     probability: float = Field(description="With which probability it could have been.")
@@ -93,6 +101,7 @@ class DecisionAnswer(Part):
     gates: list[GateAnswer]
     approved_amount: int
     quota: QuotaAnswer = Field(description="What may be approved at once for this order, and what has been.")
+    quotas: list[RoomAnswer] = Field(description="What the parties of the claim have out at once, and may have.")
     audit: AuditAnswer
     case_id: str | None
     policy_version: str
@@ -264,6 +273,11 @@ def decision_part(
         "gates": [{"gate": gate.gate, "passed": gate.passed, "detail": gate.detail} for gate in decision.gates],
         "approved_amount": approved,
         "quota": {"limit": max(decision.left + used, 0), "used": used, "reserved": approved and reserved},
+        "quotas": [
+            {"party": room.kind, "step": room.step, "limit": room.limit, "used": room.used, "reserved": approved}
+            for room in decision.rooms
+            if room.used is not None
+        ],
         "audit": {"selected": decision.audit.selected, "probability": decision.audit.probability},
         "case_id": case_id,
         "policy_version": policy,

@@ -49,6 +49,22 @@ class ClaimOutcome(_Event):
     note: Text | None = None
 
 
+class ReturnOverdue(_Event):
+    """The goods of a claim that was approved at once should have been back by now: its money counts as lost."""
+
+    type: Literal["return_overdue"]
+    claim_id: Id
+
+
+class RefundRecovered(_Event):
+    """Money of a claim that was approved at once came back: from the buyer, the merchant or an insurer."""
+
+    type: Literal["refund_recovered"]
+    claim_id: Id
+    amount: Money | None = Field(default=None, description="All of it where nothing is said.")
+    note: Text | None = None
+
+
 class AbuseLabel(_Event):
     """What is known about abuse; the latest one counts."""
 
@@ -85,7 +101,7 @@ class CreatorSanction(_Event):
 
 
 Event = Annotated[
-    OrderPaid | ParcelMoved | ClaimOutcome | AbuseLabel | Chargeback | MerchantSanction | CreatorSanction,
+    OrderPaid | ParcelMoved | ClaimOutcome | ReturnOverdue | RefundRecovered | AbuseLabel | Chargeback | MerchantSanction | CreatorSanction,
     Field(discriminator="type"),
 ]
 

@@ -24,10 +24,13 @@ from serving import metrics
 from serving.answer import decision_part
 from serving.champion import Champion
 from serving.store.decisions import Decisions, Record, Stale, Taken
+from serving.store.quotas import Crowded
 
 log = structlog.get_logger()
 DAY = 86_400_000_000
 """Microseconds."""
+_ATTEMPTS = 10
+"""Deciding anew where quotas are used up meanwhile; each time somebody else was approved."""
 
 
 class Conflict(RiskError):
@@ -82,19 +85,31 @@ class ClaimService:
         body = claim.model_dump_json(exclude_defaults=True)
         digest = hashlib.sha256(body.encode()).digest()
         steps = metrics.Steps()
-        try:
-            text = self._answer(claim, body, digest, steps)
-        except Stale:
-            # Held up on its way for seconds: what was known then is old by now, so everything is looked at again.
-            try:
-                text = self._answer(claim, body, digest, steps)
-            except Stale as error:
-                raise Unavailable("this server's clock and the database's are too far apart") from error
+        text = self._insist(claim, body, digest, steps)
         steps.publish()
         return text if text is not None else self._repeat(claim, digest)
 
-    def _answer(self, claim: Claim, body: str, digest: bytes, steps: metrics.Steps) -> str | None:
-        """The answer of a claim that is decided now; None for one that is decided already."""
+    def _insist(self, claim: Claim, body: str, digest: bytes, steps: metrics.Steps) -> str | None:
+        """As `_answer`; everything is looked at again where what was known is old by the time it is written down."""
+        stale, spent = False, None
+        for _attempt in range(_ATTEMPTS):
+            try:
+                return self._answer(claim, body, digest, steps)
+            except Stale as error:
+                # Held up on its way for seconds.
+                if stale:
+                    raise Unavailable("this server's clock and the database's are too far apart") from error
+                stale = True
+            except Crowded as crowded:
+                # Others took it since the look-up, or the slot's share is used up and was dealt anew.
+                spent = Gate("quota", False, f"others take the quota of the {crowded.kind} faster than it can be asked for")
+        return self._answer(claim, body, digest, steps, spent)
+
+    def _answer(self, claim: Claim, body: str, digest: bytes, steps: metrics.Steps, spent: Gate | None = None) -> str | None:
+        """The answer of a claim that is decided now; None for one that is decided already.
+
+        Raises Stale, and Crowded once there is room again or is known to be none; not with the failed gate `spent`.
+        """
         now = self.clock()
         decided, past, doubt = self._look_up(claim, now)
         steps.done("look_up")
@@ -104,6 +119,7 @@ class ClaimService:
         preceding = (
             Gate("bundle", bundle is not None, f"bundle {version}" if bundle else version),
             Gate("history", doubt is None, doubt or "the past of all parties was read"),
+            *([spent] if spent else []),
         )
         case = _Case(claim, body, digest, now, past, bundle, preceding)
         decision = self._decide(case)
@@ -111,9 +127,12 @@ class ClaimService:
         try:
             return self._write(case, decision, steps)
         except Taken as taken:
-            spent = Gate(taken.gate, False, str(taken))
-            again = self.decider.decide(claim, past, bundle, now, doubts=(*decision.gates[:2], spent))
+            gone = Gate(taken.gate, False, str(taken))
+            again = self.decider.decide(claim, past, bundle, now, doubts=(*decision.gates[:2], gone))
             return self._write(case, again, steps)
+        except Crowded as crowded:
+            self.decisions.make_room(claim, decision.rooms, crowded.kind, decision.largest)
+            raise
 
     def _look_up(self, claim: Claim, now: datetime) -> tuple[bool, Past, str | None]:
         try:
@@ -211,6 +230,8 @@ class ClaimService:
             audit_probability=decision.audit.probability,
             case_id=case_id,
             case_kind=kind,
+            settles_at=decided_at + round(self.decider.appetite.quota.settle_days * DAY) if decision.decision == "approve" else None,
+            rooms=decision.rooms,
             due_at=decided_at + round(self.decider.appetite.promise.mature_days * DAY) if decision.audit.selected else None,
         )
 

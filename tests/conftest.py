@@ -14,6 +14,7 @@ from serving.settings import Settings
 from serving.store.migrate import migrate
 from tests.service import (
     BUNDLE_KEY,
+    ROOMY,
     Api,
     Postgres,
     Server,
@@ -95,9 +96,9 @@ class Service:
     api: Api
 
 
-def run_service(url: str, bundle: Path, folder: Path) -> Iterator[Service]:
+def run_service(url: str, bundle: Path, folder: Path, appetite: Path = ROOMY) -> Iterator[Service]:
     """The application of one worker; its housekeeping ends with it."""
-    parts = build(Settings(data_dir=folder, bundle_dir=bundle, log_level="error"), url)
+    parts = build(Settings(data_dir=folder, bundle_dir=bundle, log_level="error", appetite=appetite), url)
     app = create_app(parts)
     assert app.extensions[NAME] is parts
     yield Service(app, parts, url, flask_api(app, new_key(url)))

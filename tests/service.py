@@ -5,6 +5,7 @@ import hashlib
 import itertools
 import json
 import os
+import re
 import shutil
 import signal
 import socket
@@ -18,6 +19,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from importlib import resources
 from pathlib import Path
 from typing import Any, Self, TypeVar
 
@@ -36,6 +38,7 @@ from risk.vocabulary import CHANNELS, GUARANTEES, REASONS, REMEDIES, RETURN_METH
 from serving.store import embedded
 from serving.store.database import Database
 from serving.store.keys import SCOPES, Keys
+from serving.store.reconcile import Account, reconcile
 
 ROOT = Path(__file__).resolve().parent.parent
 BUNDLE_KEY = "a key for tests only, of thirty-two bytes and more"
@@ -230,6 +233,24 @@ def promise_up_to(folder: Path, threshold: float, **changes: Any) -> None:
     write_bundle(folder, model, manifest | {"certificate": a_certificate(model, threshold, **changes)}, BUNDLE_KEY.encode())
 
 
+def an_appetite(file: Path, *, steps: tuple[int, ...] = (600_000, 600_000, 600_000), **quotas: float) -> Path:
+    """The shipped appetite in a file, with other limits for the trust steps and other values in `[quota]`."""
+    text = resources.files("risk.promise").joinpath("appetite.toml").read_text(encoding="utf-8")
+    for limit in steps:
+        text = text.replace("limit = { CNY = ", f"limit = {{ CNY= {limit} }}  # ", 1)
+    for name, most in quotas.items():
+        said = f"{{ CNY = {most} }}" if name != "settle_days" else f"{most}"
+        text, replaced = re.subn(rf"^{name} = .*$", f"{name} = {said}", text, flags=re.MULTILINE)
+        assert replaced == 1, name
+    file.write_text(text)
+    return file
+
+
+_FOLDER = tempfile.TemporaryDirectory(prefix="appetite-")
+ROOMY = an_appetite(Path(_FOLDER.name) / "appetite.toml")
+"""Every buyer may have the largest amount approved at once: what most tests ask for is not about trust."""
+
+
 # --- databases ---------------------------------------------------------------------------------------------------
 
 
@@ -257,6 +278,13 @@ def rows(url: str, statement: str, *parameters: Any) -> list[tuple[Any, ...]]:
 def value(url: str, statement: str, *parameters: Any) -> Any:
     """The one value that a statement gives."""
     return rows(url, statement, *parameters)[0][0]
+
+
+def account(url: str) -> Account:
+    """All balances of quotas and orders computed again as of one moment, beside whatever goes on."""
+    with psycopg.connect(url) as connection:
+        connection.isolation_level, connection.read_only = psycopg.IsolationLevel.REPEATABLE_READ, True
+        return reconcile(connection)
 
 
 def new_key(url: str, *scopes: str, name: str = "tests") -> str:
@@ -438,12 +466,15 @@ class Postgres:
 class Server:
     """`python -m serving run` as a process of its own, in a process group of its own."""
 
-    def __init__(self, url: str, bundle: Path, folder: Path, *, workers: int = 2, key: str | None = None) -> None:
+    def __init__(
+        self, url: str, bundle: Path, folder: Path, *, workers: int = 2, key: str | None = None, appetite: Path = ROOMY
+    ) -> None:
         self.url, self.bundle, self.folder = url, bundle, folder
         self.port = free_port()
         self.base = f"http://127.0.0.1:{self.port}"
         self.api = http_api(self.base, key or new_key(url))
         self._workers = workers
+        self._appetite = appetite
         self._process: subprocess.Popen[bytes] | None = None
 
     def __enter__(self) -> Self:
@@ -470,6 +501,7 @@ class Server:
         environment = os.environ | {
             "DATABASE_URL": self.url, "DATA_DIR": str(self.folder / "var"), "BUNDLE_DIR": str(self.bundle),
             "BUNDLE_KEY": BUNDLE_KEY, "PORT": str(self.port), "WORKERS": str(self._workers), "LOG_LEVEL": "warning",
+            "APPETITE": str(self._appetite),
         }  # fmt: skip
         with (self.folder / "server.log").open("ab") as log:
             self._process = subprocess.Popen(

@@ -15,7 +15,7 @@ from ibis.expr.types import Table
 from risk.bundle import MODEL, Bundle, signing_key
 from risk.errors import BundleError, HistoryError, InputError, Problem
 from risk.policy.definition import load_policies
-from risk.promise.appetite import Appetite, load_appetite, unknown_guarantees
+from risk.promise.appetite import Appetite, load_appetite, read_appetite, unknown_guarantees
 from risk.promise.certificate import Certificate, Rested
 from training.arguments import add_history, add_moment, file_problems, moment
 from training.certificates.drawn import claims_of, pool_of
@@ -23,7 +23,7 @@ from training.certificates.evidence import Judged, judged
 from training.certificates.write import named, put_in, signature_of
 from training.history import History, decision_problems, end_of, fingerprint, open_history
 from training.report import write_whole
-from training.score import decided_claims, origin_in, origin_of
+from training.score import Origin, decided_claims, origin_in, origin_of
 
 DAY = 86_400_000_000
 METHOD = (
@@ -66,7 +66,7 @@ def run(args: argparse.Namespace) -> None:
     """Test, write the certificate into the bundle, print what it says."""
     if problems := file_problems({"--json": args.json}):
         raise InputError(problems)
-    appetite = load_appetite(args.appetite)
+    appetite = load_appetite() if args.appetite is None else read_appetite(args.appetite)
     if problems := unknown_guarantees(appetite, load_policies()):
         raise InputError(problems)
     key = signing_key()
@@ -76,8 +76,9 @@ def run(args: argparse.Namespace) -> None:
     with open_history(args.history) as history:
         if problems := decision_problems(history):
             raise HistoryError(problems)
-        stretch = _stretch(args, bundle, appetite, history)
-        scores = _scores(args.scores, history, bundle, stretch, appetite)
+        origin = None if args.scores is None else origin_in(args.scores)
+        stretch = _stretch(args, bundle, appetite, history, origin)
+        scores = _scores(args.scores, origin, history, bundle, stretch, appetite)
         outcome = certify(history, bundle, scores, stretch, appetite, look=look, now=time.time_ns() // 1000)
     put_in(args.bundle, outcome.certificate, key, before=before)
     if args.json:
@@ -150,19 +151,27 @@ def _look(bundle: Bundle, appetite: Appetite) -> int:
     return look
 
 
-def _stretch(args: argparse.Namespace, bundle: Bundle, appetite: Appetite, history: History) -> Stretch:
-    """The claims that count; an InputError names everything that is wrong with what was asked for."""
+def _stretch(
+    args: argparse.Namespace, bundle: Bundle, appetite: Appetite, history: History, origin: Origin | None
+) -> Stretch:
+    """The claims that count; an InputError names everything that is wrong with what was asked for.
+
+    Without `--from` and `--to` it is as long as the labels, what the model has learnt from, and the scores allow.
+    """
     labels_until = args.until if args.until is not None else end_of(history)
-    first = moment(bundle.manifest["slices"]["calibrate"]["from"])
+    first = _unlearnt(bundle)
     last = labels_until - int(appetite.promise.mature_days * DAY)
     start, end = getattr(args, "from"), args.to
     problems = []
     if start is not None and start < first:
-        problems.append(Problem("--from", f"the model has learnt from claims before {_time(first)}: no evidence about it"))
+        problems.append(Problem("--from", f"the model has learnt from claims before {_time(first)}: they are no evidence about it"))
     if end is not None and end > last:
-        days = f"{appetite.promise.mature_days:g}"
-        problems.append(Problem("--to", f"claims count {days} days after their submission, labels are known until {_time(labels_until)}: at most {_time(last)}"))
-    start, end = first if start is None else start, last if end is None else end
+        said = f"claims count from {appetite.promise.mature_days:g} days of age on, and labels are known until {_time(labels_until)}"
+        problems.append(Problem("--to", f"{said}: at most {_time(last)}"))
+    if start is None:
+        start = first if origin is None else max(first, origin.start)
+    if end is None:
+        end = last if origin is None else min(last, origin.end)
     if not problems and start >= end:
         problems.append(Problem("--from", f"no claim has matured: from {_time(start)} to {_time(end)} there is nothing"))
     if problems:
@@ -170,22 +179,32 @@ def _stretch(args: argparse.Namespace, bundle: Bundle, appetite: Appetite, histo
     return Stretch(start, end, labels_until)
 
 
-def _scores(file: Path | None, history: History, bundle: Bundle, stretch: Stretch, appetite: Appetite) -> Table:
+def _unlearnt(bundle: Bundle) -> int:
+    """The moment from which on the model has learnt from no label, in microseconds."""
+    try:
+        return moment(bundle.manifest["slices"]["calibrate"]["from"])
+    except (KeyError, TypeError) as error:
+        raise BundleError(f"bundle {bundle.version} does not say which claims it has learnt from: train it anew") from error
+
+
+def _scores(
+    file: Path | None, origin: Origin | None, history: History, bundle: Bundle, stretch: Stretch, appetite: Appetite
+) -> Table:
     """The scores of a stretch, from a file or made now."""
-    if file is None:
-        _tell("scoring the claims and judging what they were asked for")
+    if file is None or origin is None:
+        _tell("scoring the claims and judging what they asked for")
         return ibis.memtable(decided_claims(history, bundle, stretch.start, stretch.end, appetite))
-    said, wanted = origin_in(file), origin_of(bundle, appetite, stretch.start, stretch.end)
+    wanted = origin_of(bundle, appetite, stretch.start, stretch.end)
     problems = []
-    if said.model != wanted.model:
-        problems.append(f"scores of another bundle, {said.model_version}, not of {wanted.model_version}")
-    if said.population != wanted.population:
+    if origin.model != wanted.model:
+        problems.append(f"scores of another bundle, {origin.model_version}, not of {wanted.model_version}")
+    if origin.population != wanted.population:
         problems.append("scores of other segments than the appetite's")
-    if said.policies != wanted.policies:
+    if origin.policies != wanted.policies:
         problems.append("scores under other policies than those that hold now")
-    if said.start > stretch.start or said.end < stretch.end:
+    if origin.start > stretch.start or origin.end < stretch.end:
         problems.append(
-            f"scores from {_time(said.start)} to {_time(said.end)}, wanted are those from {_time(stretch.start)} to {_time(stretch.end)}"
+            f"scores from {_time(origin.start)} to {_time(origin.end)}, wanted are those from {_time(stretch.start)} to {_time(stretch.end)}"
         )
     if problems:
         raise InputError([Problem("--scores", problem) for problem in problems])

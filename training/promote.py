@@ -3,6 +3,7 @@
 import argparse
 import os
 import shutil
+import sys
 import tempfile
 from pathlib import Path
 
@@ -21,6 +22,10 @@ def run(args: argparse.Namespace) -> None:
     """Verify, keep a copy under its version, and point `champion` at it."""
     store = args.to or _store_of(args.bundle.resolve())
     version = promote(args.bundle, store)
+    certificate = Bundle.load(store / CHAMPION, signing_key()).certificate
+    if certificate is None or all(part.threshold is None for part in certificate.segments.values()):
+        lacks = "no certificate" if certificate is None else f"{certificate.certificate_id}, which certifies no segment"
+        print(f"warning: it has {lacks}: every claim will go to a person until `certify` finds enough evidence", file=sys.stderr)
     print(f"{version} is the champion in {store}")
 
 

@@ -21,7 +21,7 @@ from risk.order import UNKNOWN, OrderAccount
 from risk.policy.cover import judge_whole
 from risk.policy.definition import load_policies
 from risk.policy.request import request_of_facts
-from risk.promise.appetite import Appetite, load_appetite
+from risk.promise.appetite import Appetite, load_appetite, read_appetite
 from risk.promise.certificate import standing
 from training.arguments import add_history, add_moment, refuse_file
 from training.dataset import rows_until, scored_claims
@@ -72,7 +72,8 @@ def configure(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> None:
     """Score and write."""
     refuse_file("--out", args.out)
-    bundle, appetite = Bundle.load(args.bundle, signing_key()), load_appetite(args.appetite)
+    bundle = Bundle.load(args.bundle, signing_key())
+    appetite = load_appetite() if args.appetite is None else read_appetite(args.appetite)
     start, end = getattr(args, "from"), args.to
     with open_history(args.history) as history:
         scores = decided_claims(history, bundle, start, end, appetite)

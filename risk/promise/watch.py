@@ -1,5 +1,6 @@
-"""The watch: between two certificates it reads the audits of a segment one by one and raises an alarm when they cost more
-than was promised. It may be looked at after every audit, or never; the chance of a false alarm stays what it was set to.
+"""The watch: between two certificates it reads the audits of a segment and raises an alarm when the promise is broken.
+
+It may be looked at after every audit, or never; the chance of a false alarm stays what it was set to.
 
 A bet on abuse wins when an audit finds it and loses when not, at odds that are fair if the promise just holds: then no way
 of betting multiplies its stake by 1 / level but with a chance of `level` (Ville). Several stakes are played side by side,
@@ -68,11 +69,11 @@ def log_values(outcomes: NDArray[np.int64], alpha: float) -> NDArray[np.float64]
     total = np.concatenate([np.zeros((len(STAKES), 1)), np.cumsum(steps, axis=1)], axis=1)
     path = np.empty(count)
     weights = 6.0 / (math.pi * np.arange(1, count // EVERY + 2)) ** 2
-    starts = np.arange(len(weights)) * EVERY
     # log of sum over entered runs of w_k * exp(-total[s, start_k]), for each stake, grows run by run.
     held = np.full(len(STAKES), -np.inf)
-    for run, start in enumerate(starts):
-        held = np.logaddexp(held, math.log(weights[run]) - total[:, start])
+    for run, weight in enumerate(weights):
+        start = run * EVERY
+        held = np.logaddexp(held, math.log(weight) - total[:, start])
         end = min(start + EVERY, count)
         if end == start:
             continue

@@ -32,6 +32,7 @@ _GATES = {
     "promise": "cert-2026-10-01-7d3f09ab, segment small: at most 3.00% of the money is abuse, confidence 90.0%, until 2026-12-30",
     "score": "score 0.0258, threshold 0.0500",
     "switch": "approving at once is turned on",
+    "quota": "buyer (new): 1500 asked, 0 of 50000 in use",
 }
 _PARCEL: dict[str, Any] = {"order_id": "o-1", "carrier": "swift", "tracking_number": "SF1234567890"}
 EVENTS: dict[str, dict[str, Any]] = {
@@ -44,6 +45,9 @@ EVENTS: dict[str, dict[str, Any]] = {
     "return_received": {"event_id": "e-5", "occurred_at": "2026-11-23T15:00:00+08:00", "order_id": "o-1", "claim_id": "first-1"},
     "claim_outcome": {"event_id": "e-6", "occurred_at": "2026-11-24T09:00:00+08:00", "claim_id": "first-1", "outcome": "part",
                       "amount": 1500, "note": "part of the fruit was sound"},
+    "return_overdue": {"event_id": "e-11", "occurred_at": "2026-12-20T09:00:00+08:00", "claim_id": "first-1"},
+    "refund_recovered": {"event_id": "e-12", "occurred_at": "2026-12-22T09:00:00+08:00", "claim_id": "first-1", "amount": 1500,
+                         "note": "paid back by the merchant"},
     "abuse_label": {"event_id": "e-7", "occurred_at": "2026-12-20T09:00:00+08:00", "claim_id": "first-1", "label": "legitimate",
                     "source": "investigation"},
     "chargeback": {"event_id": "e-8", "occurred_at": "2026-12-28T09:00:00+08:00", "order_id": "o-1", "amount": 9900,
@@ -77,6 +81,7 @@ def answer() -> dict[str, Any]:
         "gates": [{"gate": gate, "passed": True, "detail": detail} for gate, detail in _GATES.items()],
         "approved_amount": 1500,
         "quota": {"limit": 9900, "used": 0, "reserved": 1500},
+        "quotas": [{"party": "buyer", "step": "new", "limit": 50000, "used": 0, "reserved": 1500}],
         "audit": {"selected": False, "probability": 0.01},
         "case_id": None,
         "policy_version": judgement.policy.version if judgement.policy else "none",

@@ -100,7 +100,7 @@ def _perform(stage: Stage, *, once: bool) -> None:
     database = Database(url)
     with steps.step(f"a made-up marketplace of about {claims:,} claims over a year and a half"):
         history = prepare.simulate(stage.folder, claims)
-    with steps.step("a model, trained and calibrated on its past"):
+    with steps.step("a model, trained, calibrated and certified on its past"):
         bundle = prepare.train(stage.settings, history)
     with steps.step("the past into the database"):
         prepare.load(database, history)
@@ -113,7 +113,7 @@ def _perform(stage: Stage, *, once: bool) -> None:
         with steps.step("an API key"):
             key = prepare.api_key(database, stage.address, stage.folder / "key")
         with steps.step("a few claims over HTTP"):
-            shown = scenes(database, history, ranker(database, bundle))
+            shown = scenes(database, history, ranker(database, bundle, stage.settings.appetite))
         _show(stage, shown, key)
         if not once:
             _tell_addresses(stage)

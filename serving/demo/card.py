@@ -28,7 +28,8 @@ def card(number: int, scene: Scene, answer: Answer, *, reasons: list[dict[str, A
     lines += _line("asks", _asks(claim))
     lines += _covered(body, language)
     lines += _line("score", _score(body["risk"]))
-    because = [_gate(gate, claim) for gate in body["gates"] if not gate["passed"] and gate["gate"] != "cover"]
+    unsaid = {"cover", "score"} if body["risk"]["threshold"] is None else {"cover"}
+    because = [_gate(gate, claim) for gate in body["gates"] if not gate["passed"] and gate["gate"] not in unsaid]
     lines += [part for said in because if said != UNCOVERED for part in _line("because", said)]
     for place, reason in enumerate(reasons[:3]):
         sign = "+" if reason["direction"] == "raises" else "-"
@@ -72,6 +73,8 @@ def _covered(body: dict[str, Any], language: str) -> list[str]:
 def _score(risk: dict[str, Any]) -> str:
     if risk["score"] is None:
         return "none could be computed"
+    if risk["threshold"] is None:
+        return f"{risk['score']:.1%} likely to be abuse, no limit is certified"
     side = "under" if risk["score"] <= risk["threshold"] else "over"
     return f"{risk['score']:.1%} likely to be abuse, {side} the limit of {risk['threshold']:.1%}"
 
@@ -79,6 +82,9 @@ def _score(risk: dict[str, Any]) -> str:
 def _gate(gate: dict[str, Any], claim: dict[str, Any]) -> str:
     if gate["gate"] == "score":
         return "the risk is over the limit"
+    if gate["gate"] == "promise":
+        # The figures behind it are in the certificate.
+        return ": ".join(str(gate["detail"]).split(": ")[:2])
     if gate["gate"] == "order_amount" and "may be approved at once" in gate["detail"]:
         return f"{money(claim['amount'], claim['currency'])} is more than may be approved at once"
     return str(gate["detail"])

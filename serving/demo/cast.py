@@ -52,7 +52,7 @@ class Scene:
 
 
 Rank = Callable[[Sequence[Scene]], list[Scene]]
-"""Puts scenes in order of their score, the lowest first."""
+"""Puts scenes in order, the one most likely to be approved first."""
 
 
 def scenes(database: Database, history: Path, rank: Rank) -> list[Scene]:

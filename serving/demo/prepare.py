@@ -9,6 +9,7 @@ import psycopg
 import pyarrow.parquet as pq
 
 from risk.bundle import Bundle, signing_key
+from risk.claim import microseconds
 from risk.errors import BundleError, InputError, Problem
 from serving.commands.load import load_log
 from serving.demo.client import Client
@@ -48,10 +49,17 @@ def train(settings: Settings, history: Path) -> Bundle:
         if settings.bundle_dir.exists():
             say(f"  the bundle in {settings.bundle_dir} is not sound ({error}); training another one")
     else:
-        say(f"  reusing bundle {bundle.version}" + ("" if _is_of(bundle, history) else " (not the demonstration's own)"))
-        return bundle
+        own = _is_of(bundle, history)
+        if _promises(bundle) or not own:
+            say(f"  reusing bundle {bundle.version}" + ("" if own else " (not the demonstration's own)"))
+            return bundle
+        say(f"  bundle {bundle.version} promises nothing (any more); training another one")
     candidate = settings.bundle_dir.parent / "candidate"
     training("train", "--history", str(history), "--out", str(candidate))
+    appetite = ["--appetite", str(settings.appetite)] if settings.appetite else []
+    say("testing up to which score the promise about abuse holds")
+    for line in training("certify", "--history", str(history), "--bundle", str(candidate), *appetite).splitlines():
+        say(f"  {line}")
     training("promote", str(candidate), "--to", str(settings.bundle_dir.parent))
     return Bundle.load(settings.bundle_dir.resolve(), signing_key())
 
@@ -99,6 +107,12 @@ def others_connected(url: str) -> bool:
         # A database that lets nobody in is of no use to anybody.
         return False
     return row is not None and row[0] > 0
+
+
+def _promises(bundle: Bundle) -> bool:
+    """Whether it has a certificate that has not lapsed; what it says is another matter."""
+    certificate = bundle.certificate
+    return certificate is not None and microseconds(datetime.now(UTC)) <= certificate.valid_until
 
 
 def _is_of(bundle: Bundle, history: Path) -> bool:

@@ -3,6 +3,7 @@
 import json
 from collections.abc import Sequence
 from datetime import UTC, datetime
+from pathlib import Path
 
 from risk.bundle import Bundle
 from risk.claim import Claim, microseconds
@@ -16,23 +17,23 @@ from serving.store.database import Database
 from serving.store.decisions import Decisions
 
 
-def ranker(database: Database, bundle: Bundle) -> Rank:
-    """Puts scenes in order of their score as of now, the lowest first."""
+def ranker(database: Database, bundle: Bundle, appetite: Path | None = None) -> Rank:
+    """Puts scenes that would be approved as of now first, and of these the ones with the lowest score."""
     features = load_features()
     decisions = Decisions(database, features)
     decider = Decider(
         features=features,
         rules=load_rules(),
         policies=load_policies(),
-        appetite=load_appetite(),
+        appetite=load_appetite(appetite),
         audit_secret=b"nothing is drawn here",
     )
 
-    def score(scene: Scene) -> float:
+    def score(scene: Scene) -> tuple[bool, float]:
         claim, now = Claim.model_validate_json(json.dumps(scene.claim)), datetime.now(UTC)
         _, past = decisions.look_up(claim, microseconds(now))
-        found = decider.decide(claim, past, bundle, now).score
-        return found if found is not None else 1.0
+        found = decider.decide(claim, past, bundle, now)
+        return found.decision != "approve", found.score if found.score is not None else 1.0
 
     def rank(scenes: Sequence[Scene]) -> list[Scene]:
         return sorted(scenes, key=score)

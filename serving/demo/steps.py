@@ -42,8 +42,8 @@ def say(text: str) -> None:
     print(text, file=sys.stderr, flush=True)
 
 
-def training(*arguments: str) -> None:
-    """Run `python -m training ...`; its progress goes to the screen, its results only where it fails.
+def training(*arguments: str) -> str:
+    """Run `python -m training ...` and return its results; its progress goes to the screen, its results only where it fails.
 
     `serving` never imports `training`: the two meet in files only.
     """
@@ -56,7 +56,7 @@ def training(*arguments: str) -> None:
             _interrupt(process)
             raise
     if process.returncode == 0:
-        return
+        return results
     if results.strip():
         say(results.strip())
     raise StepFailed(

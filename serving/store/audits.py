@@ -5,11 +5,11 @@ from dataclasses import dataclass
 
 import numpy as np
 import structlog
-from risk.promise.watch import Watched, watch
 
 from risk.promise.appetite import Appetite, Segment
 from risk.promise.certificate import Certificate
 from risk.promise.thin import kept_of
+from risk.promise.watch import Watched, watch
 from serving import metrics
 from serving.store.database import Connection
 from serving.store.switch import turn
@@ -103,7 +103,12 @@ _AUDITS = """
       FROM past WHERE past.claim_id = decision.claim_id
     ) AS label
     WHERE certificate_id = %(certificate)s AND segment = %(segment)s AND audit_selected AND decision = 'approve'
-      -- Whoever turned a segment on again answers for what was known then: the watch begins anew.
-      AND decided_at > coalesce((SELECT max(turned_at) FROM switch_turn WHERE segment = %(segment)s AND turned_on), 0)
+      -- Whoever turned a segment on again answers for what was known then: the watch begins anew. Turning on what was on
+      -- already answers for nothing.
+      AND decided_at > coalesce((
+        SELECT max(turned_at) FROM (
+          SELECT turned_at, turned_on, lag(turned_on) OVER (ORDER BY seq) AS before FROM switch_turn WHERE segment = %(segment)s
+        ) AS turn WHERE turned_on AND NOT before
+      ), 0)
     ORDER BY decided_at, decision.claim_id
 """

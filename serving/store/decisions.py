@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import psycopg
@@ -12,8 +12,11 @@ from risk.decision import Past
 from risk.errors import Unavailable
 from risk.features import FeatureSet
 from risk.order import out_of_order
+from risk.promise.appetite import SHARED
+from risk.promise.quota import CLOCKED, KINDS, Room
 from serving.store.database import Connection, Database, Prepared
 from serving.store.lookup import Lookup, numbered
+from serving.store.quotas import CHECKED, Crowded, Quotas, kind_without_room, reserve
 from serving.store.totals import DATABASE_NOW, STALEST
 
 
@@ -51,6 +54,10 @@ class Record:
     audit_probability: float
     case_id: str | None
     case_kind: str | None
+    settles_at: int | None
+    """When an approval settles by itself (microseconds)."""
+    rooms: tuple[Room, ...]
+    """The quotas that an approval occupies."""
     due_at: int | None
     """The moment by which a drawn claim has to have a label (microseconds)."""
 
@@ -83,6 +90,7 @@ class Decisions:
         self._lookup = Lookup(features)
         self._statement = Prepared(b"look_up", self._lookup.statement.encode())
         self._measures = features.measures
+        self._quotas = Quotas(database)
         insert, self._order = numbered(_insert_statement(features, stalest))
         self._insert = Prepared(b"record", insert.encode())
 
@@ -92,9 +100,12 @@ class Decisions:
         Raises Unavailable where the database is away, psycopg.Error where only this look-up failed.
         """
         parameters = self._lookup.parameters(
-            parties(claim), now, claim.claim_id, claim.order.order_id, tracking_number(claim)
+            parties(claim), now, claim.claim_id, claim.order.order_id, tracking_number(claim), claim.currency
         )
-        return self._lookup.read(self._database.fetch(self._statement, parameters))
+        decided, past = self._lookup.read(self._database.fetch(self._statement, parameters))
+        if crowded := self._quotas.crowded(claim.currency):
+            past = replace(past, balances=replace(past.balances, crowded=crowded))
+        return decided, past
 
     def stored(self, claim_id: str) -> Stored | None:
         """The earlier decision of a claim."""
@@ -102,11 +113,11 @@ class Decisions:
         return Stored(*row) if row else None
 
     def record(self, claim: Claim, record: Record) -> bool:
-        """Write a decision, its place in the past, the order's reservation, the case, in one transaction.
+        """Write a decision, its place in the past, what it reserves of order and quotas, the case, in one transaction.
 
         False where the claim has a decision already; then nothing is written. Raises Taken where the order cannot bear the
-        approval any more or its guarantee has paid, Stale where it came too late, Unavailable where it could not be
-        written down.
+        approval any more or its guarantee has paid, Crowded where a quota has no room, Stale where it came too late,
+        Unavailable where it could not be written down.
         """
         counted = out_of_order(claim.remedy, claim.amount)
         parameters = {
@@ -123,10 +134,21 @@ class Decisions:
             "shipped": claim.order.shipped_at is not None,
             "delivered": claim.order.delivered_at is not None,
             "items": json.dumps(dict.fromkeys(item_ids(claim), counted)),
+            **dict.fromkeys((*CLOCKED, *(f"{kind}_slot" for kind in SHARED))),
+            **{f"limit_{kind}": 0 for kind in KINDS},
+            **{f"limit_{room.kind}": room.limit for room in record.rooms},
+            **{room.kind: room.id for room in record.rooms if room.kind in CLOCKED},
         }
         try:
-            written, fresh = self._database.fetch(self._insert, [parameters[name] for name in self._order])
-        except psycopg.errors.CheckViolation as error:
+            if record.decision == "approve":
+                slots = self._quotas.slots(record.rooms, claim.currency)
+                parameters |= {f"{kind}_slot": slot for kind, slot in slots.items()}
+            written, fresh, _room = self._database.fetch(self._insert, [parameters[name] for name in self._order])
+        except (psycopg.errors.CheckViolation, psycopg.errors.InvalidTextRepresentation) as error:
+            if kind := kind_without_room(error):
+                raise Crowded(kind) from error
+            if not isinstance(error, psycopg.errors.CheckViolation):
+                raise Unavailable(f"the decision could not be written down: {error}") from error
             said = "another claim took what was left of the order at the same moment"
             raise Taken("order_reservation", said) from error
         except psycopg.errors.UniqueViolation as error:
@@ -136,6 +158,18 @@ class Decisions:
         if fresh != _TRUE:
             raise Stale
         return written == _TRUE
+
+    def make_room(self, claim: Claim, rooms: Sequence[Room], kind: str, largest: int) -> None:
+        """Deal the shared quota of this kind anew; what a party has in use is known from the next look-up.
+
+        Raises Unavailable where that could not be done.
+        """
+        for room in rooms:
+            if room.kind == kind and kind in SHARED and room.limit is not None:
+                try:
+                    self._quotas.deal(kind, room.id, claim.currency, limit=room.limit, amount=claim.amount, largest=largest)
+                except psycopg.Error as error:
+                    raise Unavailable(f"the quota of the {kind} could not be dealt: {error}") from error
 
     def read(self, claim_id: str) -> dict[str, Any] | None:
         """Everything that is kept of a decision, with its case and the outcome that became known since."""
@@ -212,21 +246,26 @@ def _insert_statement(features: FeatureSet, stalest: int) -> str:
               SELECT jsonb_object_agg(item, coalesce((known.items ->> item)::bigint, 0) + asked::bigint)
               FROM jsonb_each_text(EXCLUDED.items) AS one (item, asked)
             )
+          RETURNING order_id
         ), taken AS (
           INSERT INTO taken_once (kind, id, claim_id)
-          SELECT one ->> 0, one ->> 1, claim_id FROM written, jsonb_array_elements({values(["once"])}::jsonb) AS one
+          SELECT one ->> 0, one ->> 1, {values(["claim_id"])} FROM reserved, jsonb_array_elements({values(["once"])}::jsonb) AS one
           WHERE {values(["decision"])} = 'approve'
+          RETURNING kind
         ), kept AS (
           INSERT INTO taken_once (kind, id, claim_id)
-          SELECT one ->> 0, one ->> 1, claim_id FROM written, jsonb_array_elements({values(["once"])}::jsonb) AS one
+          SELECT one ->> 0, one ->> 1, {values(["claim_id"])} FROM reserved, jsonb_array_elements({values(["once"])}::jsonb) AS one
           WHERE {values(["decision"])} = 'review'
           ON CONFLICT DO NOTHING
-        ), opened AS (
+        ), turn AS (
+          -- Whoever reads this waits for what is locked before the quotas: one order of locks for all writers.
+          SELECT count(*) FROM reserved, (SELECT count(*) FROM taken) AS first HAVING count(*) > 0
+        ), {reserve(f"{values(['decision'])} = 'approve'", "turn")}, opened AS (
           INSERT INTO review_case (case_id, claim_id, kind, opened_at, due_at)
           SELECT {values(["case_id"])}, claim_id, {values(["case_kind", "decided_at", "due_at"])} FROM written
           WHERE {values(["case_id"])} IS NOT NULL
         )
-        SELECT EXISTS (SELECT FROM written), fresh FROM clock
+        SELECT EXISTS (SELECT FROM written), fresh, {CHECKED} FROM clock
     """
 
 
@@ -235,12 +274,12 @@ _COLUMNS = (
     "claim_id", "digest", "decided_at", "decision", "gate", "order_id", "amount", "currency", "claim", "answer",
     "feature_set", "features", "raw", "score", "threshold", "model_version", "segment", "certificate_id",
     "appetite_version", "policy_version", "rules_version", "guarantee", "once", "code_version", "audit_selected",
-    "audit_probability",
+    "audit_probability", "settles_at", "merchant_slot", "guarantee_slot",
 )  # fmt: skip
 _TYPES = (
-    {name: "bigint" for name in ("decided_at", "due_at", "amount", "counted", "paid", "paid_at", "refunded", "largest", "bound")}
+    {name: "bigint" for name in ("decided_at", "settles_at", "due_at", "amount", "counted", "paid", "paid_at", "refunded", "largest", "bound")}
     | {name: "float8" for name in ("raw", "score", "threshold", "audit_probability")}
-    | {"digest": "bytea", "items": "jsonb"}
+    | {"digest": "bytea", "items": "jsonb", "merchant_slot": "smallint", "guarantee_slot": "smallint"}
     | {name: "boolean" for name in ("audit_selected", "shipped", "delivered")}
 )
 _READ_COLUMNS = (

@@ -10,8 +10,18 @@ from risk.claim import microseconds
 from risk.errors import InputError, Problem, RiskError, Unavailable
 from risk.features import FeatureSet
 from risk.order import out_of_order
-from serving.events import AbuseLabel, Chargeback, ClaimOutcome, Event, OrderPaid, ParcelMoved
+from serving.events import (
+    AbuseLabel,
+    Chargeback,
+    ClaimOutcome,
+    Event,
+    OrderPaid,
+    ParcelMoved,
+    RefundRecovered,
+    ReturnOverdue,
+)
 from serving.store.database import Connection, Database
+from serving.store.releases import TELLING, release
 from serving.store.totals import DATABASE_NOW, STALEST
 
 _OUTWARD = ("order_shipped", "order_delivered")
@@ -85,11 +95,15 @@ class Events:
         return row is not None and bytes(row[0]) == _digest(event.model_dump_json(exclude_defaults=True))
 
     def _remember(self, connection: Connection, events: dict[int, Event], now: int) -> None:
-        problems = []
         _lock_orders(connection, list(events.values()))
+        problems = [
+            _unknown(place)
+            for place, event in events.items()
+            if isinstance(event, ClaimOutcome | ReturnOverdue | RefundRecovered) and not self._known(connection, event.claim_id)
+        ]
         labels = {place: event for place, event in events.items() if isinstance(event, AbuseLabel)}
         # Of several outcomes of one claim the latest counts, as it does for who reads them.
-        for place, event in sorted(events.items(), key=lambda pair: (pair[1].occurred_at, pair[1].event_id)):
+        for _place, event in sorted(events.items(), key=lambda pair: (pair[1].occurred_at, pair[1].event_id)):
             if isinstance(event, OrderPaid):
                 self._remember_order(connection, event, now)
             elif isinstance(event, Chargeback):
@@ -97,15 +111,14 @@ class Events:
             elif isinstance(event, ParcelMoved) and event.type in _OUTWARD:
                 connection.execute(_MOVED, (event.type == "order_delivered", event.order_id))
             elif isinstance(event, ClaimOutcome):
-                if not self._known(connection, event.claim_id):
-                    problems.append(_unknown(place))
-                _settle(connection, event)
-        # Labels of one claim in the order in which they were sent, claims in one order for all writers.
-        for place, label in sorted(labels.items(), key=lambda pair: (pair[1].claim_id, pair[0])):
+                _settle(connection, event, now)
+        # Of several labels of one claim the latest counts, as it does for its quotas; claims in one order for all writers.
+        for place, label in sorted(labels.items(), key=lambda pair: (pair[1].claim_id, pair[1].occurred_at, pair[1].event_id)):
             if not self._remember_label(connection, label, now):
                 problems.append(_unknown(place))
         if problems:
             raise InputError(sorted(problems, key=lambda problem: int(problem.where.split("/")[2])))
+        _release(connection, list(events.values()), now)
 
     def _known(self, connection: Connection, claim_id: str) -> bool:
         return connection.execute("SELECT FROM past WHERE claim_id = %s LIMIT 1", (claim_id,)).fetchone() is not None
@@ -128,6 +141,8 @@ class Events:
         ).fetchone()
         if keys is None:
             return False
+        if _later_known(connection, event, now):
+            return True
         before = connection.execute(
             "SELECT sum(abuse), sum(legitimate) FROM past WHERE claim_id = %s", (event.claim_id,)
         ).fetchone()
@@ -164,14 +179,33 @@ def _lock_orders(connection: Connection, events: Sequence[Event]) -> None:
         )
 
 
-def _settle(connection: Connection, event: ClaimOutcome) -> None:
+def _release(connection: Connection, events: Sequence[Event], now: int) -> None:
+    """What approvals occupied, as far as these events say that it is free or lost."""
+    telling = [event for event in events if event.type in TELLING]
+    claims = {claim_id for event in telling if (claim_id := getattr(event, "claim_id", None)) is not None}
+    # An event that names no claim is about all on its order.
+    orders = {getattr(event, "order_id", "") for event in telling if getattr(event, "claim_id", None) is None}
+    if telling:
+        release(connection, claims, orders, now)
+
+
+def _later_known(connection: Connection, event: AbuseLabel | ClaimOutcome, now: int) -> bool:
+    """Whether one that is stamped later was recorded first: of two at the same moment the later stamp counts, everywhere.
+
+    To be asked under the lock under which such events of one claim are recorded.
+    """
+    found = connection.execute(_LATER_KNOWN, (event.claim_id, event.type, now)).fetchone()
+    return found is not None
+
+
+def _settle(connection: Connection, event: ClaimOutcome, now: int) -> None:
     """What people paid on a claim is money that its order has not left; its case, if it has one, is closed.
 
     A later outcome of the same claim replaces the earlier one. Of a claim that was approved at once only what goes beyond
     its amount is new.
     """
     row = connection.execute(_DECIDED, (event.claim_id,)).fetchone()
-    if row is None:
+    if row is None or _later_known(connection, event, now):
         return
     decision, amount, order_id, items, remedy, once, before = row
     asked = event.amount if event.amount is not None else amount
@@ -190,6 +224,7 @@ def _settle(connection: Connection, event: ClaimOutcome) -> None:
             connection.execute(_TAKEN, (event.claim_id, once))
 
 
+_LATER_KNOWN = "SELECT FROM event WHERE claim_id = %s AND type = %s AND known_at > %s LIMIT 1"
 _DECIDED = """
     SELECT decision, amount, order_id, jsonb_path_query_array(claim::jsonb, '$.items[*].item_id')::text, claim::jsonb ->> 'remedy',
       once, (SELECT paid FROM settlement WHERE settlement.claim_id = decision.claim_id)

@@ -15,6 +15,8 @@ from risk.decision import Past
 from risk.features import Aggregate, Entity, FeatureSet
 from risk.features.definition import HOUR
 from risk.order import UNKNOWN, OrderAccount
+from risk.promise.appetite import PARTIES
+from risk.promise.quota import Balance, Balances
 
 _NONE = -(2**63)
 """Stands for NULL among the numbers of the answer, which is one array: no sum and no moment comes near it."""
@@ -48,17 +50,23 @@ class Lookup:
         self.statement, self._order = numbered(self._statement())
 
     def parameters(
-        self, parties: Mapping[str, str | None], as_of: int, claim_id: str, order_id: str, tracking_number: str | None = None
+        self,
+        parties: Mapping[str, str | None],
+        as_of: int,
+        claim_id: str,
+        order_id: str,
+        tracking_number: str | None = None,
+        currency: str | None = None,
     ) -> list[Any]:
         """Parameters for one claim, in the order of the statement; `as_of` in microseconds."""
         cuts = {f"w{window // HOUR}": as_of - window for window in self._windows}
         given = {"now": as_of, "claim_id": claim_id, "order_id": order_id, "tracking_number": tracking_number}
-        named = {**parties, **cuts, **given}
+        named = {**parties, **cuts, **given, "currency": currency}
         return [named[name] for name in self._order]
 
     def read(self, row: Sequence[bytes | None]) -> tuple[bool, Past]:
         """What a row in PostgreSQL's binary form says: whether the claim was decided before, and its past."""
-        decided, used, off, money, currency, buyer, merchant, items, read, totals = row
+        decided, used, off, money, currency, buyer, merchant, items, read, totals, balances = row
         assert read is not None
         aggregates: list[int | None] = [None if number == _NONE else number for number in self._read.unpack(read)]
         if totals is not None:
@@ -67,7 +75,8 @@ class Lookup:
             for place, upto, before, measure in self._differences:
                 aggregates[place] = (aggregates[place] or 0) + rows[upto][measure] - rows[before][measure]
         order = UNKNOWN if money is None else _order(money, items or b"{}", currency, buyer, merchant)
-        return decided == _TRUE, Past(aggregates, order, used=_words(used), off=_words(off))
+        past = Past(aggregates, order, used=_words(used), off=_words(off), balances=_balances(balances))
+        return decided == _TRUE, past
 
     def _statement(self) -> str:
         columns, sources = [], []
@@ -86,7 +95,8 @@ class Lookup:
             "CASE WHEN order_id IS NOT NULL THEN ARRAY[approved, waiting, elsewhere, charged_back,"
             f" coalesce(paid, {_NONE}), coalesce(paid_at, {_NONE}), shipped::int, delivered::int] END,"
             " currency, buyer_id, merchant_id, items::text, "
-            f"ARRAY[{', '.join(columns)}], {self._running_totals() if self._probes else 'NULL'} FROM {', '.join(sources)}"
+            f"ARRAY[{', '.join(columns)}], {self._running_totals() if self._probes else 'NULL'}, {_BALANCES}"
+            f" FROM {', '.join(sources)}"
             " LEFT JOIN order_account ON order_id = %(order_id)s"
         )
 
@@ -148,6 +158,16 @@ def _words(text: bytes | None) -> frozenset[str]:
     return frozenset(text.decode().split()) if text else frozenset()
 
 
+def _balances(numbers: bytes | None) -> Balances:
+    """What is in use of the quotas of the parties, as far as they ever had an approval."""
+    if numbers is None:
+        return Balances()
+    # Rows of place, used, settled, moment of the latest loss, in PostgreSQL's binary form behind the header of the array.
+    read = _array(2, (len(numbers) - 28) // 12).unpack(numbers)
+    rows = (read[start : start + 4] for start in range(0, len(read), 4))
+    return Balances({PARTIES[place]: Balance(used, settled, None if lost == _NONE else lost) for place, used, settled, lost in rows})
+
+
 def _order(money: bytes, items: bytes, *words: bytes | None) -> OrderAccount:
     numbers = [None if number == _NONE else number for number in _MONEY.unpack(money)]
     currency, buyer_id, merchant_id = (None if word is None else word.decode() for word in words)
@@ -190,3 +210,11 @@ def _cut(window: int) -> str:
 
 
 _MONEY = _array(1, 8)
+_PLACES = " ".join(f"WHEN '{kind}' THEN {place}::bigint" for place, kind in enumerate(PARTIES))
+_IDS = ", ".join(f"%({kind})s" for kind in PARTIES)
+_OWN = " ".join(f"WHEN '{kind}' THEN id = %({kind})s" for kind in PARTIES)
+# One walk over the index for all four; one id may stand for parties of two kinds.
+_BALANCES = (
+    f"(SELECT array_agg(ARRAY[CASE kind {_PLACES} END, used, settled, coalesce(lost_at, {_NONE})])"
+    f" FROM party_quota WHERE id = ANY (ARRAY[{_IDS}]) AND currency = %(currency)s AND CASE kind {_OWN} END)"
+)

@@ -11,7 +11,7 @@ from serving.store.database import Connection
 STALEST = 3_000_000
 """How far a row's stamp may be from the database's clock (microseconds)."""
 DATABASE_NOW = "(extract(epoch FROM clock_timestamp()) * 1000000)::bigint"
-_SETTLED = f"""
+SETTLED_BEFORE = f"""
     SELECT least({DATABASE_NOW}, coalesce((extract(epoch FROM min(xact_start)) * 1000000)::bigint, {DATABASE_NOW}))
       - {STALEST}
     FROM pg_stat_activity
@@ -26,7 +26,7 @@ def roll_up(connection: Connection, features: FeatureSet) -> int:
     """
     row = connection.execute("SELECT moment FROM watermark FOR UPDATE").fetchone()
     # Asked before the rows are read: whoever starts to write from here on stamps later than this.
-    settled = connection.execute(_SETTLED).fetchone()
+    settled = connection.execute(SETTLED_BEFORE).fetchone()
     assert row is not None
     assert settled is not None
     return add_up(connection, features, row[0], settled[0])

@@ -54,7 +54,7 @@ def run(root: Path, *, claims: int = 120_000, rounds: int = 3, seconds: int = 10
 
 
 @contextmanager
-def server(place: Place, factory: str, path: str) -> Iterator[tuple[str, psutil.Process]]:
+def server(place: Place, factory: str, path: str, **settings: str) -> Iterator[tuple[str, psutil.Process]]:
     """An application on Granian with the benchmark's workers."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
@@ -64,7 +64,7 @@ def server(place: Place, factory: str, path: str) -> Iterator[tuple[str, psutil.
         "from serving.store.embedded import database_url; s = Settings.from_environment(); "
         f"serve(s, database_url(s), {factory!r})"
     )
-    environment = place.environment | {"PORT": str(port), "WORKERS": str(WORKERS), "THREADS": str(THREADS)}
+    environment = place.environment | {"PORT": str(port), "WORKERS": str(WORKERS), "THREADS": str(THREADS)} | settings
     with (place.root / "service.log").open("ab") as log:
         process = subprocess.Popen([sys.executable, "-c", code], env=environment, stderr=log, stdout=log, start_new_session=True)
     url = f"http://127.0.0.1:{port}"

@@ -37,7 +37,7 @@ class Place:
             "BUNDLE_DIR": str(self.folder / "bundles" / "champion"),
             "BUNDLE_KEY": "a key for this test only, and long enough",
             "PORT": str(self.port),
-            "DEMO_CLAIMS": "20000",
+            "DEMO_CLAIMS": "40000",
             "WORKERS": "1",
         }
 

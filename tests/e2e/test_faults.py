@@ -22,6 +22,7 @@ from tests.service import (
     Postgres,
     Server,
     a_claim,
+    account,
     an_order,
     http_api,
     named,
@@ -112,6 +113,9 @@ def check_consistent(url: str) -> None:
     waiting = "SELECT order_id, sum(amount)::bigint FROM decision WHERE decision = 'review' GROUP BY order_id ORDER BY order_id"
     assert rows(url, waiting) == rows(url, "SELECT order_id, waiting FROM order_account WHERE waiting > 0 ORDER BY order_id")
     assert rows(url, "SELECT FROM order_account WHERE approved > 9900") == []
+    found = account(url)
+    assert found.differences == ()
+    assert found.approvals == value(url, "SELECT count(*) FROM decision WHERE decision = 'approve'") > 0
 
 
 @pytest.fixture

@@ -15,6 +15,7 @@ from risk.features import load_features
 from risk.promise.appetite import load_appetite
 from tests.conftest import Service
 from tests.service import (
+    ROOMY,
     SIGNAL,
     THRESHOLD,
     Answer,
@@ -34,13 +35,13 @@ from tests.service import (
     wait_until,
 )  # fmt: skip
 
-APPETITE = load_appetite()
+APPETITE = load_appetite(ROOMY)
 LARGEST = APPETITE.largest["CNY"]
 ANSWER_FIELDS = {
-    "claim_id", "decision", "decided_at", "guarantee", "cover", "needs", "risk", "reasons", "gates", "approved_amount", "quota", "audit", "case_id",
+    "claim_id", "decision", "decided_at", "guarantee", "cover", "needs", "risk", "reasons", "gates", "approved_amount", "quota", "quotas", "audit", "case_id",
     "policy_version", "appetite_version",
 }  # fmt: skip
-GATES = ["bundle", "history", "facts", "order", "order_amount", "cover", "remedy", "cover_amount", "express", "promise", "score", "switch"]
+GATES = ["bundle", "history", "facts", "order", "order_amount", "cover", "remedy", "cover_amount", "express", "promise", "score", "switch", "quota"]
 
 
 def is_problem(answer: Answer, status: int) -> bool:

@@ -83,9 +83,10 @@ def test_a_history_with_only_the_required_columns_trains_evaluates_and_scores(hi
     assert training(["evaluate", *common, "--bundle", bundle, *stretch, "--report", report, "--bootstrap", "20"]) == 0
     assert training(["score", *common, "--bundle", bundle, *stretch, "--out", str(tmp_path / "scores.parquet")]) == 0
     scores = pd.read_parquet(tmp_path / "scores.parquet")
-    assert list(scores.columns) == ["claim_id", "submitted_at", "score", "decision"]
+    assert list(scores.columns) == ["claim_id", "submitted_at", "score", "decision", "eligible", "guarantee", "segment"]
     # Nobody knows why the buyer claims: that is for a person.
     assert set(scores["decision"]) == {"review"}
+    assert not scores["eligible"].any()
     assert scores["score"].between(0, 1).all()
 
 
@@ -241,11 +242,16 @@ def test_promoting_the_champion_itself_leaves_it_where_it_is(candidates: dict[st
     assert (tmp_path / "champion").resolve() == before
 
 
+def test_promoting_a_bundle_that_may_approve_nothing_says_so(bundle: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert training(["promote", str(bundle), "--to", str(tmp_path)]) == 0
+    assert "no certificate: every claim will go to a person" in capsys.readouterr().err
+
+
 def test_a_bundle_that_was_altered_is_not_promoted(bundle: Path, tmp_path: Path) -> None:
     altered = tmp_path / "altered"
     altered.mkdir()
     for file in bundle.iterdir():
         (altered / file.name).write_bytes(file.read_bytes())
-    (altered / "manifest.json").write_text((altered / "manifest.json").read_text().replace('"alpha": 0.02', '"alpha": 0.9'))
+    (altered / "manifest.json").write_text((altered / "manifest.json").read_text().replace('"alpha": 0.03', '"alpha": 0.9'))
     assert training(["promote", str(altered)]) == 1
     assert not (tmp_path / "champion").exists()

@@ -1,12 +1,14 @@
 """The watch: audits that cost more than was promised turn approving at once off for their segment, by themselves."""
 
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
 
 from risk.claim import microseconds
 from risk.promise.appetite import load_appetite
-from serving.housekeeping import WATCH_SECONDS
+from serving.housekeeping import WATCH_SECONDS, Housekeeping
 from serving.store.audits import WATCH, audits_of, raise_alarms
 from tests.conftest import Service
 from tests.service import a_claim, a_label, failed, rows, wait_until
@@ -78,12 +80,32 @@ def test_whoever_turns_a_segment_on_again_begins_a_new_watch(own_service: Servic
     assert watched(own_service) == ["small"]
 
 
+def test_turning_on_what_is_on_already_does_not_make_the_watch_forget(own_service: Service) -> None:
+    own_service.app.extensions["housekeeping"].stopped.set()
+    own_service.app.extensions["housekeeping"].join(15)
+    label(own_service, audited(own_service, 15), "abuse")
+    for segment in ("small", "all", "small"):
+        assert own_service.api.post("/v1/switch", {"segment": segment, "on": True, "why": "a new version is out"}).status == 200
+    assert promise(own_service)["audits"]["drawn"] >= 15
+    assert watched(own_service) == ["small"]
+    for _ in range(2):
+        assert own_service.api.post("/v1/switch", {"segment": "small", "on": True, "why": "looked at"}).status == 200
+    assert promise(own_service)["audits"]["drawn"] == 0
+
+
 def test_audits_that_nobody_decides_count_as_honest_until_they_are_due_and_as_abuse_from_then_on(own_service: Service) -> None:
     audited(own_service, 15)
     assert watched(own_service) == []
     told = promise(own_service)["audits"]
     assert (told["pending"], told["abusive"], told["overdue"]) == (told["drawn"], 0, 0)
     assert watched(own_service, later=MATURE + 3_600_000_000) == ["small"]
+
+
+def test_a_machine_whose_clock_is_ahead_raises_no_alarm_about_audits_that_are_not_due(own_service: Service) -> None:
+    audited(own_service, 15)
+    ahead = replace(own_service.parts.service, clock=lambda: datetime.now(UTC) + timedelta(days=60))
+    Housekeeping(replace(own_service.parts, service=ahead)).once()
+    assert promise(own_service)["on"] is True
 
 
 def test_an_undecided_label_leaves_an_audit_open_and_a_later_one_closes_it(own_service: Service) -> None:

@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from risk.errors import SettingError
+from risk.policy.__main__ import main as policy
 from risk.policy.definition import load_policies
 from risk.promise.appetite import Appetite, load_appetite, parse_appetite, unknown_guarantees
 
@@ -149,3 +150,29 @@ def test_audits_are_drawn_in_proportion_to_the_amount_or_at_the_floor(amount: in
     segment = appetite.segment_of(facts(amount=amount), None)
     assert segment is not None
     assert appetite.audit_probability(segment, amount, "CNY") == max(floor, rate * amount / segment.largest["CNY"]) <= 1
+
+
+def test_the_command_says_what_an_appetite_comes_to(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert policy(["appetite"]) == 0
+    told = capsys.readouterr().out
+    assert "segment small: up to 30,000 CNY" in told
+    # The fewest n with 0.97^n at most 0.05.
+    assert "shown by 99 drawn claims or more" in told
+    assert "quota of a buyer, trusted: 600,000 CNY with 12 orders in a year, 2 settled approvals, 180 days of account" in told
+    assert "quota of an hour: 50,000,000 CNY" in told
+
+
+def test_the_command_names_all_that_is_wrong_and_says_nothing_else(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    file = tmp_path / "mine.toml"
+    file.write_text(changed("alpha = 0.03", "alpha = 3").replace("rate = 0.2", "rate = 0"))
+    assert policy(["appetite", str(file)]) == 1
+    found = capsys.readouterr()
+    assert found.out == ""
+    assert found.err.count(f"{file}: /") == 2
+    file.write_text(changed('name = "small"', 'name = "small"\nguarantees = ["gold"]'))
+    assert policy(["appetite", str(file)]) == 1
+    assert "no policy has a guarantee 'gold'" in capsys.readouterr().err
+
+
+def test_the_evidence_that_is_needed_is_the_fewest_that_an_exact_test_accepts() -> None:
+    assert 0.97**99 <= 0.05 < 0.97**98

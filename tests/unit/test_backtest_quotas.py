@@ -7,7 +7,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from risk.promise.appetite import Appetite, load_appetite
-from training.backtest.quotas import DAY, HOUR, KINDS, SETTLING, Book, Claims, Ledger
+from risk.promise.quota import KINDS
+from training.backtest.quotas import DAY, HOUR, SETTLING, Book, Claims, Ledger
 from training.backtest.reviewers import backlog, serve
 
 _PARTIES = ("buyer", "device", "address", "payment")
@@ -43,7 +44,7 @@ def _stretches(draw: st.DrawFn) -> tuple[Claims, Appetite]:
     }
     claims = Claims(
         at=at,
-        amount=[draw(st.integers(0, 10)) for _ in at],
+        amount=[draw(st.integers(1, 10)) for _ in at],
         currency=["CNY"] * size,
         keys={kind: [draw(numbers if kind != "buyer" else st.integers(0, 2)) for _ in at] for kind in SETTLING},
         orders=[draw(st.integers(0, 4)) for _ in at],
@@ -71,7 +72,7 @@ def _fate(claims: Claims, appetite: Appetite, claim: int, now: int) -> str:
         return "lost"
     came = back and returned is not None and returned > at
     if came:
-        return "recovered" if back_needed and returned is not None and returned > at + settle else "settled"
+        return "recovered" if returned is not None and returned > at + settle else "settled"
     if label == "legitimate" and not back_needed:
         return "settled"
     return "settled" if due else "open"

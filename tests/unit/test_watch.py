@@ -90,7 +90,7 @@ def test_without_audits_nothing_is_known() -> None:
     [([0, 2], 0.03, 0.05), ([-1], 0.03, 0.05), ([[0]], 0.03, 0.05), ([0], 0.0, 0.05), ([0], 1.0, 0.05), ([0], 0.03, math.nan)],
 )
 def test_what_are_no_outcomes_or_shares_is_refused(outcomes: list[int], alpha: float, level: float) -> None:
-    with pytest.raises(ValueError, match="expected|outcomes are"):
+    with pytest.raises(ValueError, match=r"expected|outcomes are"):
         watch(outcomes, alpha, level)
 
 

@@ -2,20 +2,16 @@
 
 import heapq
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Literal
+from dataclasses import dataclass, replace
 
-from risk.promise.appetite import PARTIES, SHARED, Appetite
+from risk.promise.appetite import PARTIES, Appetite
+from risk.promise.quota import State, Told, fate_of, step_of
 
 HOUR = 3_600_000_000
 DAY = 24 * HOUR
 SETTLING = (*PARTIES, "merchant", "guarantee")
 """Quotas that an approval leaves when it settles."""
-KINDS = (*PARTIES, *SHARED)
-"""In the order in which they are looked at."""
 _CLOCKS = (("hour", HOUR), ("day", DAY))
-Fate = Literal["open", "settled", "lost", "recovered"]
-"""What became of an approval."""
 _OUT = ("open", "lost")
 _BACK, _DUE, _LABEL = range(3)
 
@@ -32,8 +28,8 @@ class Claims:
     amount: Sequence[int]
     currency: Sequence[str | None]
     keys: Mapping[str, Sequence[int]]
-    orders: Sequence[float]
-    abuse: Sequence[float]
+    orders: Sequence[int]
+    abuse: Sequence[int]
     account_days: Sequence[float]
     comes_back: Sequence[bool]
     returned_at: Sequence[int | None]
@@ -54,14 +50,12 @@ class Ledger:
         self.limits: list[int] = []
         self.kinds: list[str] = []
         self._numbers: dict[tuple[str, object], int] = {}
-        self._fates: dict[int, tuple[tuple[int, Fate], ...]] = {}
+        self._fates: dict[int, tuple[tuple[int, State], ...]] = {}
         places = range(len(claims.at))
         self.own = [tuple(self._known(claim, PARTIES)) for claim in places]
         self.shared = [tuple(self._known(claim, SETTLING[len(PARTIES) :])) for claim in places]
         self.clocked = [tuple(self._clocks(claim)) for claim in places]
         self.keys = [own + shared + clocked for own, shared, clocked in zip(self.own, self.shared, self.clocked, strict=True)]
-        steps = appetite.trust.step
-        self.trust = {currency: [_of(step.limit, currency) for step in steps] for currency in {*claims.currency}}
 
     def _known(self, claim: int, kinds: Sequence[str]) -> Iterator[int]:
         for kind in kinds:
@@ -82,7 +76,7 @@ class Ledger:
             self.kinds.append(kind)
         return number
 
-    def fates(self, claim: int) -> tuple[tuple[int, Fate], ...]:
+    def fates(self, claim: int) -> tuple[tuple[int, State], ...]:
         """What becomes of a claim's money if it is approved: each change with its moment, in order of time."""
         found = self._fates.get(claim)
         if found is None:
@@ -90,32 +84,27 @@ class Ledger:
         return found
 
 
-def _changes(c: Claims, claim: int, settle: int) -> Iterator[tuple[int, Fate]]:
+def _changes(c: Claims, claim: int, settle: int) -> Iterator[tuple[int, State]]:
     at, returned = c.at[claim], c.returned_at[claim]
     events = [(at + settle, _DUE, ""), *((max(moment, at), _LABEL, label) for moment, label in c.labels.get(claim, ()))]
     later = returned is not None and returned > at
-    if later:
-        events.append((returned or 0, _BACK, ""))
-    due, back, late, label, fate = False, returned is not None and not later, False, "", "open"
-    for moment, kind, said in sorted(events):
+    if returned is not None and later:
+        events.append((returned, _BACK, ""))
+    # Where a history never tells of returns, nothing is overdue for not being told of.
+    back = not c.returns_told or (returned is not None and not later)
+    told = Told(amount=c.amount[claim], comes_back=c.comes_back[claim], due=False, back=back)
+    before: State = "open"
+    for moment, kind, label in sorted(events):
         if kind == _DUE:
-            due = True
+            told = replace(told, due=True)
         elif kind == _BACK:
-            back, late = True, due
+            told = replace(told, back=True, returned=True, late=told.due)
         else:
-            label = said
-        now = _fate(c.comes_back[claim], c.returns_told, label, due=due, back=back, returned=back and later, late=late)
-        if now != fate:
-            fate = now
-            yield moment, now
-
-
-def _fate(comes_back: bool, told: bool, label: str, *, due: bool, back: bool, returned: bool, late: bool) -> Fate:
-    if label == "abuse" or (comes_back and due and not back and told):
-        return "lost"
-    if returned:
-        return "recovered" if comes_back and late else "settled"
-    return "settled" if due or (label == "legitimate" and not comes_back) else "open"
+            told = replace(told, label=label)
+        state = fate_of(told).state
+        if state != before:
+            before = state
+            yield moment, state
 
 
 class Book:
@@ -123,14 +112,13 @@ class Book:
 
     def __init__(self, ledger: Ledger) -> None:
         self._ledger, self._claims = ledger, ledger.claims
-        self._after_loss = round(ledger.appetite.trust.after_loss_days * DAY)
         self._used = [0] * len(ledger.limits)
         self._settled: dict[int, int] = {}
         """How many approvals of a buyer settled without a loss."""
         self._losses: dict[int, dict[int, int]] = {}
         """By buyer the lost approvals, and when each was known to be lost."""
-        self._fates: dict[int, Fate] = {}
-        self._events: list[tuple[int, int, int, Fate]] = []
+        self._fates: dict[int, State] = {}
+        self._events: list[tuple[int, int, int, State]] = []
 
     def full(self, claim: int) -> str | None:
         """The first quota in which a claim has no room, if there is one."""
@@ -155,17 +143,18 @@ class Book:
 
     def _trusted(self, claim: int) -> int:
         """The quota of the claim's buyer at its moment: that of the last step whose conditions all hold."""
-        c, trust, buyer = self._claims, self._ledger.appetite.trust, self._claims.keys["buyer"][claim]
-        limits, losses = self._ledger.trust[c.currency[claim]], self._losses.get(buyer)
-        if c.abuse[claim] > 0 or (losses and c.at[claim] - max(losses.values()) < self._after_loss):
-            return limits[0]
-        orders, days, settled = c.orders[claim], c.account_days[claim], self._settled.get(buyer, 0)
-        held = [
-            limit
-            for step, limit in zip(trust.step, limits, strict=True)
-            if step.orders <= orders and step.settled <= settled and step.account_days <= days
-        ]
-        return held[-1] if held else limits[0]
+        c, buyer = self._claims, self._claims.keys["buyer"][claim]
+        losses = self._losses.get(buyer)
+        step = step_of(
+            self._ledger.appetite,
+            orders=c.orders[claim],
+            settled=self._settled.get(buyer, 0),
+            account_days=c.account_days[claim],
+            lost_at=max(losses.values()) if losses else None,
+            abuse=c.abuse[claim],
+            now=c.at[claim],
+        )
+        return _of(step.limit, c.currency[claim])
 
     def _until(self, now: int) -> None:
         events = self._events
@@ -173,7 +162,7 @@ class Book:
             moment, claim, _place, fate = heapq.heappop(events)
             self._becomes(claim, fate, moment)
 
-    def _becomes(self, claim: int, fate: Fate, moment: int) -> None:
+    def _becomes(self, claim: int, fate: State, moment: int) -> None:
         """Money that is lost stays in the quotas of the buyer and what is the buyer's, and leaves those that are shared."""
         before, self._fates[claim] = self._fates[claim], fate
         amount, buyer = self._claims.amount[claim], self._claims.keys["buyer"][claim]

@@ -9,7 +9,8 @@ import pandas as pd
 from risk.order import UNKNOWN, OrderAccount
 from risk.promise.appetite import Appetite, Segment
 from risk.promise.certificate import Certificate, standing
-from training.backtest.quotas import KINDS, Book, Claims, Ledger, settles_at
+from risk.promise.quota import KINDS
+from training.backtest.quotas import Book, Claims, Ledger, settles_at
 from training.backtest.reviewers import HOUR, backlog, serve
 from training.backtest.stretch import DAY, Judged, Stretch
 from training.metrics import Flags, Floats, Integers

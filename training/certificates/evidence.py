@@ -8,10 +8,7 @@ import numpy as np
 from risk.promise.appetite import Appetite, Segment
 from risk.promise.certificate import Evidence, Point
 from training.certificates.drawn import Drawn, Pool, drawn
-from training.certificates.sequence import POWER, Tested, fewest, fixed_sequence, needed
-
-ASSUMED = 0.5
-"""The share of alpha that is taken for the truth where nothing was tested yet."""
+from training.certificates.sequence import ASSUMED, POWER, Tested, fewest, fixed_sequence, needed
 
 
 @dataclass(frozen=True)

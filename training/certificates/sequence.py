@@ -7,17 +7,18 @@ proportion to their amount, so that the share of abusive rows is, in expectation
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.special import bdtr, betaincinv
 
-SLACK = 3.0
-"""The first threshold has so many times the rows below it that a test without any abuse would need."""
+ASSUMED = 0.5
+"""The first threshold has so many rows below it that its test succeeds, with probability `POWER`, if so much of alpha is true."""
 STEP = 0.05
 """Each next threshold has so many more rows below it, as a share."""
 POWER = 0.8
-"""The chance of success that missing evidence is counted for."""
+"""The chance of success that a first threshold is chosen for, and missing evidence is counted for."""
 _MOST = 10**6
 
 
@@ -57,8 +58,7 @@ def candidates(score: NDArray[np.float64], alpha: float, error: float) -> Iterat
     total, least = len(score), fewest(alpha, error)
     if total < least:
         return
-    # Where little was drawn, an early start with half of it says more than one that would have to take all of it.
-    place, before = max(least, min(math.ceil(SLACK * least), total // 2)), 0
+    place, before = _first(alpha, error, total), 0
     while place < total:
         rows = int(np.searchsorted(score, score[place], side="left"))
         if rows >= max(least, before + 1):
@@ -67,6 +67,20 @@ def candidates(score: NDArray[np.float64], alpha: float, error: float) -> Iterat
         place = max(place + 1, math.ceil(place * (1 + STEP)))
     if total > before:
         yield 1.0, total
+
+
+def _first(alpha: float, error: float, total: int) -> int:
+    """Rows below the first threshold: at most half of all where little was drawn, or else it would have to take all of it."""
+    starts = _starts(alpha, error)
+    return int(starts[starts <= max(int(starts[0]), total // 2)][-1])
+
+
+@lru_cache(maxsize=64)
+def _starts(alpha: float, error: float) -> NDArray[np.int64]:
+    """Numbers of rows for which one abusive row more is allowed than for one row less, up to what a first threshold needs."""
+    most = needed(alpha, error, ASSUMED * alpha) or fewest(alpha, error)
+    counts = _rows_for(np.arange(max(1, math.ceil(most * alpha) + 1)), alpha, error)
+    return counts[counts <= most]
 
 
 def fixed_sequence(

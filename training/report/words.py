@@ -90,9 +90,9 @@ def _ranks(main: Judgement, top: Sequence[TopK]) -> str:
 def _approves(subject: Subject, main: Judgement) -> str:
     own = main.own.approval
     if own.approved_share == 0.0:
-        return f"At its threshold of {small(subject.threshold)} it approves nothing at once."
+        return f"At its plain threshold of {small(subject.threshold)} nothing would be approved at once."
     return (
-        f"At its threshold of {small(subject.threshold)} it approves {percent(own.approved_share)} of the claims and "
+        f"At its plain threshold of {small(subject.threshold)} it would approve {percent(own.approved_share)} of the claims and "
         f"{percent(own.approved_money_share)} of the money at once; "
         f"{_with_interval(main.own.let_through_share, 'fine')} of that money goes to abuse, "
         f"and {count(own.to_review)} claims are left for reviewers."
