@@ -171,7 +171,7 @@ def test_page_json_and_table_say_the_same_and_again_byte_for_byte(
     embedded = re.search(r'<script type="application/json" id="figures">(.*?)</script>', page, re.DOTALL)
     assert embedded
     assert json.loads(embedded[1]) == figures
-    assert page.count("<svg") == 6
+    assert page.count("<svg") == 7
     assert not re.search(r'(src|href)="(https?:)?//', page)
     for sentence in figures["summary"]:
         assert sentence in output.out

@@ -251,7 +251,7 @@ def judged(loaded: Loaded, name: str, start: int, end: int, asked: Asked, settin
         subject=subject,
         alpha=promise.alpha,
         delta=promise.delta,
-        loud=loud(outcomes[0]),
+        loud=loud(outcomes),
         summary=summary(subject, outcomes, promise.alpha),
         warnings=warnings(subject, outcomes),
         caveats=caveats(subject, asked.own.appetite),

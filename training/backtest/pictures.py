@@ -39,6 +39,9 @@ def pictures(figures: Data) -> dict[str, str]:
     if any(row["costs"]["total"] is not None for row in rows):
         drawn["costs"] = draw("costs", lambda axes: _costs(axes, rows), "What each row of the trade-off costs, in parts.",
                               size=(4.6, 0.7 + 0.24 * len(rows)))  # fmt: skip
+    if any(row["honest_wait_p90"] is not None for row in rows):
+        drawn["wait"] = draw("wait", lambda axes: _wait(axes, rows),
+                             "Hours within which nine of ten honest claims are decided, against the money approved at once.", size=_SIZE)  # fmt: skip
     groups = [(look["title"], group) for look in own["fairness"] for group in look["groups"]]
     if any(group["paid_at_once"]["value"] is not None for _title, group in groups):
         drawn["fairness"] = draw(
@@ -63,27 +66,38 @@ def _part(number: float, _place: int | None = None) -> str:
 
 def _through(axes: Axes, rows: Sequence[Data], alpha: float) -> None:
     some = [row for row in rows if row["let_through"]["value"] is not None]
-    x = [_number(row["approved_money_share"]) for row in some]
-    y = [row["let_through"]["value"] for row in some]
-    low = [value - _or(row["let_through"]["low"], value) for row, value in zip(some, y, strict=True)]
-    high = [_or(row["let_through"]["high"], value) - value for row, value in zip(some, y, strict=True)]
-    axes.errorbar(x, y, yerr=[low, high], color=FIRST, fmt="o-", markersize=4, elinewidth=1, capsize=2, linewidth=1)
+    for part, style, colour in ((_plain(some), "o-", FIRST), ([row for row in some if row["own"]], "o", INK)):
+        y = [row["let_through"]["value"] for row in part]
+        low = [value - _or(row["let_through"]["low"], value) for row, value in zip(part, y, strict=True)]
+        high = [_or(row["let_through"]["high"], value) - value for row, value in zip(part, y, strict=True)]
+        axes.errorbar(_shares(part), y, yerr=[low, high], color=colour, fmt=style, markersize=4 if colour == FIRST else 7,
+                      elinewidth=1, capsize=2, linewidth=1, zorder=4 if colour == FIRST else 5)  # fmt: skip
     if any(row["true_let_through"] is not None for row in some):
-        axes.plot(x, [_number(row["true_let_through"]) for row in some], "x", color=THIRD, markersize=5, label="true")
+        axes.plot(_shares(some), [_number(row["true_let_through"]) for row in some], "x", color=THIRD, markersize=5, label="true", zorder=6)
         axes.legend(loc="upper center")
     axes.axhline(alpha, color=SECOND, linewidth=1.2, linestyle="--")
     axes.annotate("tolerated", (0, alpha), xytext=(4, 3), textcoords="offset points", color=SECOND)
-    for row in some:
-        if row["own"]:
-            axes.plot([_number(row["approved_money_share"])], [row["let_through"]["value"]], "o", color=INK, markersize=7, zorder=5)
-            axes.annotate("this back-test", (row["approved_money_share"], row["let_through"]["value"]), xytext=(8, 7),
-                          textcoords="offset points", color=INK)  # fmt: skip
     # One wide interval of a row that approves little would stretch the scale.
-    axes.set_ylim(0, max(2.2 * alpha, 1.25 * max(y)))
-    axes.set_xlim(left=0)
-    axes.set(xlabel="money approved at once", ylabel="abuse in it")
-    axes.xaxis.set_major_formatter(PercentFormatter(1.0))
+    axes.set_ylim(0, max([2.2 * alpha, *(1.25 * row["let_through"]["value"] for row in some)]))
+    axes.set(ylabel="abuse in it")
     axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{100 * value:g}%"))
+    _money_axis(axes)
+
+
+def _plain(rows: Sequence[Data]) -> list[Data]:
+    """The rows with one threshold for all segments: a line through the others as well would jump."""
+    return [row for row in rows if row["name"] != "own"]
+
+
+def _shares(rows: Sequence[Data]) -> list[float]:
+    return [_number(row["approved_money_share"]) for row in rows]
+
+
+def _money_axis(axes: Axes) -> None:
+    axes.set_xlim(left=0)
+    axes.set_xlabel("money approved at once")
+    axes.xaxis.set_major_formatter(PercentFormatter(1.0, decimals=0))
+    axes.xaxis.set_major_locator(MaxNLocator(6))
 
 
 def _or(value: float | None, other: float) -> float:
@@ -91,21 +105,34 @@ def _or(value: float | None, other: float) -> float:
 
 
 def _load(axes: Axes, rows: Sequence[Data], capacity: float) -> None:
-    x = [_number(row["approved_money_share"]) for row in rows]
+    part = _plain(rows)
     top = max(row["reviews_per_hour_p95"] for row in rows)
-    axes.plot(x, [row["reviews_per_hour"] for row in rows], "o-", color=FIRST, markersize=4, linewidth=1, label="mean")
-    axes.plot(x, [row["reviews_per_hour_p95"] for row in rows], "s--", color=SECOND, markersize=4, linewidth=1,
+    axes.plot(_shares(part), [row["reviews_per_hour"] for row in part], "o-", color=FIRST, markersize=4, linewidth=1, label="mean")
+    axes.plot(_shares(part), [row["reviews_per_hour_p95"] for row in part], "s--", color=SECOND, markersize=4, linewidth=1,
               label="one hour of twenty")  # fmt: skip
     if capacity < 1.6 * top:
         axes.axhline(capacity, color=MUTED, linewidth=1.2, linestyle=":", label="what they can do")
+    _own(axes, rows, "reviews_per_hour")
+    axes.set_ylim(0, 1.45 * max(top, 0.1))
+    axes.set(ylabel="cases an hour for reviewers")
+    axes.legend(loc="upper right", ncols=2)
+    _money_axis(axes)
+
+
+def _wait(axes: Axes, rows: Sequence[Data]) -> None:
+    part = _plain(rows)
+    axes.plot(_shares(part), [_number(row["honest_wait_p90"]) for row in part], "o-", color=FIRST, markersize=4, linewidth=1)
+    _own(axes, rows, "honest_wait_p90")
+    axes.set_ylim(bottom=0)
+    axes.set(ylabel="hours, 90% of honest claims within")
+    _money_axis(axes)
+
+
+def _own(axes: Axes, rows: Sequence[Data], figure: str) -> None:
+    """What the back-test is about."""
     for row in rows:
         if row["own"]:
-            axes.plot([_number(row["approved_money_share"])], [row["reviews_per_hour"]], "o", color=INK, markersize=7, zorder=5)
-    axes.set_ylim(0, 1.35 * max(top, 0.1))
-    axes.set_xlim(left=0)
-    axes.set(xlabel="money approved at once", ylabel="cases an hour for reviewers")
-    axes.legend(loc="upper right", ncols=2)
-    axes.xaxis.set_major_formatter(PercentFormatter(1.0))
+            axes.plot([_number(row["approved_money_share"])], [_number(row[figure])], "o", color=INK, markersize=7, zorder=5, label="as asked")
 
 
 def _costs(axes: Axes, rows: Sequence[Data]) -> None:

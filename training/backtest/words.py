@@ -82,12 +82,17 @@ def between(interval: Interval, form: str) -> str:
     return f"{shown(interval.value)} ({shown(interval.low)} to {shown(interval.high)})"
 
 
-def loud(outcome: Outcome) -> str:
+def loud(outcomes: Sequence[Outcome]) -> str:
     """What a reader must not miss."""
-    if outcome.way.kind == "uncertified":
+    own = outcomes[0]
+    if own.way.kind == "uncertified":
         return "Uncertified: these approvals rest on a plain threshold. The service would approve none of them."
-    if outcome.way.kind == "nothing" and not outcome.approved:
-        return "Nothing is approved at once: no certificate holds for these claims. Every claim goes to a person."
+    if not own.approved and own.way.kind == "nothing":
+        return "Nothing is approved at once: the bundle has no certificate. Every claim goes to a person."
+    if not own.approved:
+        return "Nothing is approved at once: every claim goes to a person."
+    if any(outcome.way.kind == "uncertified" for outcome in outcomes):
+        return "Uncertified: the approvals of the comparison rest on a plain threshold. The service would approve none of them."
     return ""
 
 
