@@ -49,8 +49,8 @@ _COLUMNS = {
     "claims": ("claim_id", "order_id", *ENTITY_COLUMNS, *TIMES, *NUMBERS, *TEXTS, "as_of", "currency"),
     "labels": ("claim_id", "known_at", "label", "source", "audit_probability"),
 }
-_SURPRISE = 6.0
-"""Standard deviations from what was expected: draws as they were said to be get there once in five hundred million histories."""
+_SURPRISE = 5.0
+"""Standard deviations from what was expected: draws as they were said to be get there once in 1.7 million histories."""
 _DECISION_TYPES = {
     "claim_id": "string",
     "decision": "string",
@@ -204,7 +204,7 @@ def decision_problems(history: History) -> list[Problem]:
         if row[f"c{place}"]
     ]
     if not found:
-        found = _unlikely_draws(known)
+        found = [*_denied_draws(history), *_unlikely_draws(known)]
     unread = {
         name: _count(raw[name].notnull() & raw[name].try_cast(_DECISION_TYPES[name]).isnull())
         for name in ("audit_probability", "audit_selected")
@@ -214,6 +214,14 @@ def decision_problems(history: History) -> list[Problem]:
         (row,) = raw.aggregate(**unread).to_pyarrow().to_pylist()
         found += [Problem(f"decisions.{name}", f"{count:,} values of another type") for name, count in row.items() if count]
     return found
+
+
+def _denied_draws(history: History) -> list[Problem]:
+    """Draws of which a label tells and the decision does not: whoever leaves them out leaves out what they found."""
+    told = history.labels.filter(_.audit_probability > 0).select("claim_id").distinct()
+    denied = history.decisions.filter(~_.audit_selected).inner_join(told, "claim_id")
+    count = int(denied.count().to_pyarrow().as_py())
+    return [Problem("decisions.audit_selected", f"{count:,} claims were not drawn, and a label says that they were")] if count else []
 
 
 def _unlikely_draws(known: Table) -> list[Problem]:

@@ -408,15 +408,21 @@ def test_draws_that_their_probabilities_do_not_explain_are_refused(
     place: Path, bundle: Path, certify: Certify, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     decisions = pd.read_parquet(place / "history" / "decisions.parquet")
-    labels = pd.read_parquet(place / "history" / "labels.parquet")
-    bad, before = set(labels[labels["label"] == "abuse"]["claim_id"]), _bytes(bundle)
+    before = _bytes(bundle)
     sure = decisions.assign(audit_probability=1.0)
     assert certify(history=_copy(place, tmp_path, decisions=sure)) == 1
     assert "claims were not drawn although that was certain" in capsys.readouterr().err
     # Somebody keeps what turned out to be abuse out of what was drawn.
+    labels = pd.read_parquet(place / "history" / "labels.parquet")
+    bad = set(labels[labels["label"] == "abuse"]["claim_id"])
     kind = decisions.assign(audit_selected=decisions["audit_selected"] & ~decisions["claim_id"].isin(bad))
     shutil.rmtree(tmp_path / "history")
     assert certify(history=_copy(place, tmp_path, decisions=kind)) == 1
+    assert "claims were not drawn, and a label says that they were" in capsys.readouterr().err
+    # A third of what was drawn got lost.
+    lost = decisions.assign(audit_selected=decisions["audit_selected"] & (np.arange(len(decisions)) % 3 > 0))
+    shutil.rmtree(tmp_path / "history")
+    assert certify(history=_copy(place, tmp_path, decisions=lost)) == 1
     assert re.search(r"decisions.audit_selected: [\d,]+ claims were drawn, by their probabilities about [\d,]+ would", capsys.readouterr().err)
     assert _bytes(bundle) == before
 
