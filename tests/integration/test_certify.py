@@ -1,5 +1,6 @@
 """`certify` on a simulated history: what it counts, what it refuses, what it leaves behind."""
 
+import errno
 import json
 import re
 import shutil
@@ -472,6 +473,21 @@ def test_a_certificate_for_another_model_or_for_a_bundle_that_changed_meanwhile_
         put_in(bundle, certificate.model_copy(update={"model": "0" * 64}), signing_key(), before=signature_of(bundle))
     with pytest.raises(BundleError, match="was changed while its evidence was tested"):
         put_in(bundle, certificate, signing_key(), before=b"of yesterday")
+    assert _bytes(bundle) == state
+    assert [path.name for path in bundle.parent.iterdir()] == ["candidate"]
+
+
+def test_where_nothing_can_be_written_that_is_said_and_the_bundle_stays_as_it_was(
+    bundle: Path, certify: Certify, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def full(*_: object, **__: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    state = _bytes(bundle)
+    # Permissions do not stop who runs tests as root.
+    monkeypatch.setattr("training.certificates.write.write_bundle", full)
+    assert certify() == 1
+    assert "error: the certificate cannot be written beside candidate: No space left on device" in capsys.readouterr().err
     assert _bytes(bundle) == state
     assert [path.name for path in bundle.parent.iterdir()] == ["candidate"]
 

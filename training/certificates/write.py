@@ -28,9 +28,16 @@ def put_in(folder: Path, certificate: Certificate, key: bytes, *, before: bytes)
     """Give the bundle in `folder` a certificate; its version stays, and whatever goes wrong, it stays as it was.
 
     `before` is the signature of the bundle that the certificate was made for: a BundleError where another one, or another
-    certificate, has come meanwhile.
+    certificate, has come meanwhile, or where the folder that the bundle lies in cannot be written to.
     """
     place = folder.resolve()
+    try:
+        _swap(place, certificate, key, before)
+    except OSError as error:
+        raise BundleError(f"the certificate cannot be written beside {place.name}: {error.strerror}") from error
+
+
+def _swap(place: Path, certificate: Certificate, key: bytes, before: bytes) -> None:
     scratch = Path(tempfile.mkdtemp(prefix=f".{place.name}-", dir=place.parent))
     try:
         bundle = Bundle.load(place, key)
