@@ -406,6 +406,15 @@ def test_an_empty_stretch_is_refused_in_one_sentence(
     assert list(tmp_path.iterdir()) == []
 
 
+def test_claims_that_occur_twice_are_refused(plain: Path, history: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    folder = _strange(history, tmp_path / "twice", "as it was")
+    claims = pd.read_parquet(folder / "claims.parquet")
+    pd.concat([claims, claims.tail(3)]).to_parquet(folder / "claims.parquet", index=False)
+    assert backtest(plain, folder, "--json", str(tmp_path / "x.json")) == 1
+    assert "claims.claim_id: 3 ids occur more than once" in capsys.readouterr().err
+    assert not (tmp_path / "x.json").exists()
+
+
 def test_an_oracle_of_other_claims_is_refused(tmp_path: Path) -> None:
     pd.DataFrame({"claim_id": ["other"], "abuse": [True]}).to_parquet(tmp_path / "oracle.parquet")
     with pytest.raises(HistoryError, match="1 of 2 claims of the stretch are not in it"):
