@@ -1,5 +1,6 @@
 """Quotas of a replay against a plain reckoning that looks at everything that was known, anew for each claim."""
 
+from dataclasses import replace
 from itertools import count
 
 import pytest
@@ -150,6 +151,15 @@ def test_money_that_settled_leaves_room_and_lost_money_does_not() -> None:
         book.approve(0)
         assert book.full(1) == "buyer"
         assert book.full(2) == answer
+
+
+@pytest.mark.parametrize(("back_after", "answer"), [(2 * DAY, None), (4 * DAY, "buyer")])
+def test_goods_that_came_back_in_time_are_trusted_for_and_late_ones_are_not(back_after: int, answer: str | None) -> None:
+    claims = _one_buyer([0, 5 * DAY], amount=10, returned_at=[back_after, None], returns_told=True)
+    book = Book(Ledger(replace(claims, amount=[10, 13]), _appetite(buyer=12)))
+    assert book.full(0) is None
+    book.approve(0)
+    assert book.full(1) == answer
 
 
 def test_a_currency_that_the_appetite_does_not_know_has_no_room() -> None:

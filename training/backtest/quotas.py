@@ -70,9 +70,9 @@ class Ledger:
     def _number(self, kind: str, key: object, claim: int) -> int:
         number = self._numbers.setdefault((kind, key), len(self.limits))
         if number == len(self.limits):
-            # The buyer's follows from trust, at each moment anew.
-            limit = 0 if kind == "buyer" else _of(getattr(self.appetite.quota, kind), self.claims.currency[claim])
-            self.limits.append(limit)
+            # The buyer's follows from trust at each moment anew; what fits the first step fits them all.
+            money = self.appetite.trust.step[0].limit if kind == "buyer" else getattr(self.appetite.quota, kind)
+            self.limits.append(_of(money, self.claims.currency[claim]))
             self.kinds.append(kind)
         return number
 
