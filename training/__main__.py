@@ -9,6 +9,7 @@ COMMANDS = {
     "check": ("training.check", "list everything that is wrong or suspicious about a history"),
     "train": ("training.train", "fit and calibrate a bundle on a history"),
     "evaluate": ("training.evaluate", "judge a bundle on a later stretch of history"),
+    "backtest": ("training.backtest.command", "replay a stretch of history under another bundle, policy or appetite"),
     "score": ("training.score", "score a stretch of history as the service would have"),
     "certify": ("training.certify", "test up to which score the promise about abuse holds, and write it into the bundle"),
     "promote": ("training.promote", "make a bundle the one that is served"),

@@ -1,7 +1,7 @@
 """The matrix that models are fitted on and scored with, and the label of each claim as known at a moment."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import ibis
 import numpy as np
@@ -54,11 +54,17 @@ def _frequent(words: pa.DictionaryArray) -> list[str]:
 
 
 def build_matrix(
-    history: History, *, first: int = 0, last: int | None = None, signals: Sequence[str] | None = None
+    history: History,
+    *,
+    first: int = 0,
+    last: int | None = None,
+    signals: Sequence[str] | None = None,
+    cover: pa.Table | None = None,
 ) -> Matrix:
     """Features of the claims with `first <= row < last`; `signals` are the caller's own columns to add.
 
-    A signal that the history lacks is missing.
+    A signal that the history lacks is missing. `cover` has `row` and the features of cover where the claims were judged
+    already (by policies of the caller's choice); else they are judged by the shipped ones.
     """
     features = load_features()
     wanted = history.signals if signals is None else tuple(signals)
@@ -66,11 +72,14 @@ def build_matrix(
     columns = (*features.names, *wanted)
     values = np.full((last - first, len(columns)), np.nan)
     matrix = Matrix(first, columns, values, words := {})
-    parts = [*_parts(history, features, first, last)]
+    judged = features if cover is None else replace(features, own=tuple(own for own in features.own if own.kind != "cover"))
+    parts = [*_parts(history, judged, first, last)]
     if present := [name for name in wanted if name in history.signals]:
         parts.append(history.claims.filter((_.row >= first) & (_.row < last)).select("row", *present))
     for part in tqdm(parts, desc="features", unit="table", disable=None):
         _fill(matrix, words, part.order_by("row").to_pyarrow())
+    if cover is not None:
+        _fill(matrix, words, cover)
     return matrix
 
 

@@ -245,11 +245,12 @@ def fate_of(told: Told) -> Fate:
         return Fate("recovered", cause="withdrawn")
     if told.returned:
         return Fate("recovered" if told.late or told.overdue else "settled", cause="return_received")
-    # A verdict for the buyer does not bring goods back that have to come.
-    if not told.comes_back and told.label == "legitimate":
-        return Fate("settled", cause="verdict")
-    if not told.comes_back and told.outcome in ("approved", "part"):
-        return Fate("settled", cause="outcome")
+    # A verdict for the buyer does not bring goods back that still have to come.
+    if told.back or not told.comes_back:
+        if told.label == "legitimate":
+            return Fate("settled", cause="verdict")
+        if told.outcome in ("approved", "part"):
+            return Fate("settled", cause="outcome")
     return Fate("settled", cause="time") if told.due else OPEN
 
 

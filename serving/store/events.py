@@ -151,10 +151,9 @@ class Events:
             "abuse": int(event.label == "abuse") - before[0],
             "legitimate": int(event.label == "legitimate") - before[1],
         }
-        if event.label != "undecided":
-            connection.execute(
-                "UPDATE review_case SET state = 'closed' WHERE claim_id = %s AND kind = 'audit'", (event.claim_id,)
-            )
+        # An audit that is undecided again counts as abuse once it is overdue: it has to be on the list of those who decide.
+        state = "open" if event.label == "undecided" else "closed"
+        connection.execute("UPDATE review_case SET state = %s WHERE claim_id = %s AND kind = 'audit'", (state, event.claim_id))
         if any(changes.values()):
             row = {**dict(zip(self._columns, keys, strict=True)), **changes, "claim_id": event.claim_id}
             _insert_past(connection, row, "l", now)

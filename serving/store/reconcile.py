@@ -78,20 +78,20 @@ def mend(connection: Connection, account: Account, now: int) -> None:
     of: dict[str, list[tuple[Any, ...]]] = {}
     for difference in account.differences:
         of.setdefault(difference.table, []).append(difference.key)
-    if claims := [key[0] for key in of.get("release", ())]:
-        with connection.transaction():
-            release(connection, claims, (), now)
-        # The balances followed what was remembered wrongly, or did not: computed anew in either case.
-        rows = connection.execute(_TOUCHED, (claims,))
-        for kind, name, currency, slot in rows.fetchall():
-            key = (kind, name, currency)
-            of.setdefault("party_quota" if kind in PARTIES else "shared_quota", []).append(key if kind in PARTIES else (*key, slot))
+    claims = [key[0] for key in of.get("release", ())]
+    # Balances may have followed what was remembered wrongly, or not: they are computed anew before it is set right with them.
+    for kind, name, currency, slot in connection.execute(_TOUCHED, (claims,)).fetchall():
+        key = (kind, name, currency)
+        of.setdefault("party_quota" if kind in PARTIES else "shared_quota", []).append(key if kind in PARTIES else (*key, slot))
     for table, statements in _MENDED.items():
         if keys := sorted({key for key in of.get(table, ()) if None not in key}):
             columns = [list(column) for column in zip(*keys, strict=True)]
             with connection.transaction():
                 for statement in statements:
                     connection.execute(statement, columns)
+    if claims:
+        with connection.transaction():
+            release(connection, claims, (), now)
 
 
 _TOUCHED = "SELECT DISTINCT kind, id, currency, slot FROM reservation WHERE claim_id = ANY(%s) AND kind NOT IN ('hour', 'day')"
@@ -134,19 +134,24 @@ _COMPARE_SHARES = """
     SELECT kind, id, currency, sum(share)::bigint, least(sum(share), dealt)::bigint FROM shared_quota WHERE dealt >= 0
     GROUP BY kind, id, currency, dealt
 """
-_COMPARE_ORDERS = """
-    WITH computed AS (
-      SELECT order_id, sum(amount)::bigint AS approved FROM decision
-      WHERE decision = 'approve' AND claim::jsonb ->> 'remedy' <> 'freight' GROUP BY order_id
-    )
-    SELECT order_id, stored.approved, computed.approved FROM order_account AS stored FULL JOIN computed USING (order_id)
+_OF_ORDER = """
+    coalesce(sum(amount) FILTER (WHERE decision = 'approve'), 0)::bigint AS approved,
+    coalesce(sum(amount) FILTER (WHERE decision = 'review' AND settlement.claim_id IS NULL), 0)::bigint AS waiting
+    FROM decision LEFT JOIN settlement USING (claim_id) WHERE claim::jsonb ->> 'remedy' <> 'freight'
+"""
+_OF_BANK = "coalesce(sum((body::jsonb ->> 'amount')::bigint), 0)::bigint AS charged_back FROM event WHERE type = 'chargeback'"
+# What others refunded and what was asked for each item depends on the order in which it was told, and is not compared.
+_COMPARE_ORDERS = f"""
+    WITH decided AS (SELECT order_id, {_OF_ORDER} GROUP BY order_id), bank AS (SELECT order_id, {_OF_BANK} GROUP BY order_id)
+    SELECT order_id, stored.approved, stored.waiting, stored.charged_back, decided.approved, decided.waiting, bank.charged_back
+    FROM order_account AS stored FULL JOIN decided USING (order_id) FULL JOIN bank USING (order_id)
 """
 _COMPARED: tuple[tuple[str, int, tuple[str, ...], str, dict[str, Any]], ...] = (
     ("party_quota", 3, ("used", "lost", "settled", "has a loss"), _COMPARE_PARTIES, {}),
     ("shared_quota", 4, ("used",), _COMPARE_SHARED, {}),
     ("clocked", 3, ("used",), _COMPARE_CLOCKED, {}),
     ("shares", 3, ("together",), _COMPARE_SHARES, {}),
-    ("order_account", 1, ("approved",), _COMPARE_ORDERS, {}),
+    ("order_account", 1, ("approved", "waiting", "charged_back"), _COMPARE_ORDERS, {}),
 )
 _PARTY_KEYS = "unnest(%s::text[], %s::text[], %s::text[]) AS one (kind, id, currency)"
 _SHARED_KEYS = "unnest(%s::text[], %s::text[], %s::text[], %s::smallint[]) AS one (kind, id, currency, slot)"
@@ -223,12 +228,14 @@ _MENDED = {
         """
         SELECT FROM order_account WHERE order_id = ANY(%s) ORDER BY order_id COLLATE "C" FOR UPDATE
         """,
-        """
-        UPDATE order_account SET approved = (
-          SELECT coalesce(sum(amount), 0) FROM decision
-          WHERE decision.order_id = order_account.order_id AND decision = 'approve' AND claim::jsonb ->> 'remedy' <> 'freight'
-        )
-        WHERE order_id = ANY(%s)
+        f"""
+        WITH keys AS (SELECT unnest(%s::text[]) AS order_id),
+          decided AS (SELECT order_id, {_OF_ORDER} AND order_id IN (SELECT order_id FROM keys) GROUP BY order_id),
+          bank AS (SELECT order_id, {_OF_BANK} AND order_id IN (SELECT order_id FROM keys) GROUP BY order_id)
+        UPDATE order_account AS stored SET approved = coalesce(decided.approved, 0), waiting = coalesce(decided.waiting, 0),
+          charged_back = coalesce(bank.charged_back, 0)
+        FROM keys LEFT JOIN decided USING (order_id) LEFT JOIN bank USING (order_id)
+        WHERE stored.order_id = keys.order_id
         """,
     ),
 }

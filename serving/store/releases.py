@@ -258,8 +258,9 @@ _RELEASED = """
       AS one (claim_id, state, lost, cause)
     ON CONFLICT (claim_id) DO UPDATE SET state = EXCLUDED.state, lost = EXCLUDED.lost, cause = EXCLUDED.cause, at = EXCLUDED.at
 """
+# What is in use may be too low already, by damage that `reconcile` finds: it must not keep everything else from settling.
 _ADD_TO_PARTIES = """
-    UPDATE party_quota SET used = party_quota.used + more.used, lost = party_quota.lost + more.lost,
+    UPDATE party_quota SET used = greatest(party_quota.used + more.used, 0), lost = party_quota.lost + more.lost,
       settled = party_quota.settled + more.settled,
       lost_at = CASE WHEN more.lost > 0 THEN greatest(lost_at, %s) WHEN party_quota.lost + more.lost > 0 THEN lost_at END
     FROM unnest(%s::text[], %s::text[], %s::text[], %s::bigint[], %s::bigint[], %s::bigint[])
@@ -267,7 +268,7 @@ _ADD_TO_PARTIES = """
     WHERE (party_quota.id, party_quota.kind, party_quota.currency) = (more.id, more.kind, more.currency)
 """
 _ADD_TO_SHARED = """
-    UPDATE shared_quota SET used = shared_quota.used + more.used
+    UPDATE shared_quota SET used = greatest(shared_quota.used + more.used, 0)
     FROM unnest(%s::text[], %s::text[], %s::text[], %s::smallint[], %s::bigint[]) AS more (kind, id, currency, slot, used)
     WHERE (shared_quota.kind, shared_quota.id, shared_quota.currency, shared_quota.slot)
       = (more.kind, more.id, more.currency, more.slot)

@@ -30,11 +30,11 @@ def run(root: Path, sizes: tuple[int, ...] = SIZES) -> list[dict[str, Any]]:
         place.root.mkdir(parents=True, exist_ok=True)
         row: dict[str, Any] = {"claims": size}
         if not place.history.exists():
-            row["simulate"] = _measured(
+            row["simulate"] = measured(
                 place, "-m", "training", "simulate", "--out", str(place.history), "--claims", str(size), "--seed", "7"
             )
-        row["features"] = _measured(place, "-c", _FEATURES, str(place.history))
-        row["train"] = _measured(
+        row["features"] = measured(place, "-c", _FEATURES, str(place.history))
+        row["train"] = measured(
             place, "-m", "training", "train", "--history", str(place.history), "--out", str(place.root / "bundle")
         )
         rows.append(row)
@@ -42,7 +42,7 @@ def run(root: Path, sizes: tuple[int, ...] = SIZES) -> list[dict[str, Any]]:
     return rows
 
 
-def _measured(place: Place, *arguments: str) -> dict[str, float]:
+def measured(place: Place, *arguments: str) -> dict[str, float]:
     """Wall seconds and peak resident gigabytes of one command, as a process of its own."""
     start = time.perf_counter()
     code = (

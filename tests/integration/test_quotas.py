@@ -5,6 +5,7 @@ import random
 import threading
 from collections import defaultdict
 from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +22,7 @@ from serving.events import EventBatch
 from serving.store.database import Database, Prepared
 from serving.store.lookup import numbered
 from serving.store.quotas import CHECKED, SLOTS, Quotas, kind_without_room, reserve
-from serving.store.reconcile import Account, mend
+from serving.store.reconcile import Account, Difference, mend
 from serving.store.releases import forget_old, revisit, settle_due
 from tests.conftest import Service, run_service
 from tests.service import (
@@ -662,6 +663,8 @@ def test_the_answer_says_what_the_parties_have_in_use_and_a_review_reserves_noth
         ("DELETE FROM shared_quota WHERE kind = 'hour' AND %s <> ''", "clocked"),
         ("DELETE FROM shared_quota WHERE id = (SELECT merchant_id FROM past WHERE buyer_id = %s LIMIT 1)", "shared_quota"),
         ("UPDATE order_account SET approved = 7 WHERE buyer_id = %s", "order_account"),
+        ("UPDATE order_account SET waiting = 7 WHERE buyer_id = %s", "order_account"),
+        ("UPDATE order_account SET charged_back = 7 WHERE buyer_id = %s", "order_account"),
         ("INSERT INTO release SELECT claim_id, 'settled', 0, 'time', 0 FROM past WHERE buyer_id = %s", "release"),
     ],
 )
@@ -685,6 +688,99 @@ def test_a_planted_difference_is_found_and_mended(
     # Its merchant's quota goes on.
     assert quick.decide(merged(a_claim(), {"merchant": claim["merchant"]}))["decision"] == "approve"
     assert all_well(careful.url)
+
+
+@pytest.mark.parametrize("broken", ["UPDATE party_quota SET used = 0 WHERE id = ANY(%s)", "DELETE FROM party_quota WHERE id = ANY(%s)"])
+def test_what_became_of_an_approval_is_mended_although_its_balances_are_too_low_to_be_freed(
+    careful: Service, quick: Api, broken: str
+) -> None:
+    claim = approved(quick)
+    quick.tell(a_label(claim["claim_id"], "legitimate"))
+    rows(careful.url, "DELETE FROM release WHERE claim_id = %s", claim["claim_id"])
+    rows(careful.url, broken, [claim["buyer"]["buyer_id"], claim["device"]["device_id"]])
+    with psycopg.connect(careful.url, autocommit=True) as connection:
+        mend(connection, account(careful.url), 0)
+    assert balance(careful, claim) == SETTLED
+    assert all_well(careful.url)
+
+
+@pytest.mark.parametrize("table", ["party_quota", "shared_quota"])
+def test_a_balance_that_is_too_low_keeps_neither_events_nor_time_from_freeing_others(own_service: Service, table: str) -> None:
+    api, url = own_service.api, own_service.url
+    broken, told, due = (approved(api) for _ in range(3))
+    rows(url, f"UPDATE {table} SET used = 5 WHERE id = ANY(%s)", [broken["buyer"]["buyer_id"], broken["merchant"]["merchant_id"]])
+    api.tell(a_label(told["claim_id"], "legitimate"), a_label(broken["claim_id"], "legitimate"))
+    assert time_passes(own_service, broken, due) == 2
+    assert [balance(own_service, claim) for claim in (told, due)] == [SETTLED, SETTLED]
+    with psycopg.connect(url, autocommit=True) as connection:
+        mend(connection, account(url), 0)
+    assert all_well(url)
+
+
+def test_what_waits_for_a_person_and_what_the_bank_took_back_are_computed_again(careful: Service, quick: Api) -> None:
+    purchase = {part: a_claim()[part] for part in ("buyer", "merchant", "order")}
+    first, second = (a_claim(**purchase, evidence=[], amount=amount) for amount in (300, 500))
+    for claim in (first, second, a_claim(**purchase, amount=70)):
+        quick.decide(claim)
+    quick.tell(an_outcome(first["claim_id"], "refused"), an_event("chargeback", order_id=first["order"]["order_id"], amount=100))
+    order = "SELECT approved, waiting, charged_back FROM order_account WHERE order_id = %s"
+    expected = rows(careful.url, order, first["order"]["order_id"])
+    assert expected == [(70, 500, 100)]
+    assert all_well(careful.url)
+    rows(careful.url, "UPDATE order_account SET approved = 1, waiting = 2, charged_back = 3 WHERE order_id = %s", first["order"]["order_id"])
+    found = account(careful.url)
+    assert {difference.what for difference in found.differences} == {"approved", "waiting", "charged_back"}
+    with psycopg.connect(careful.url, autocommit=True) as connection:
+        mend(connection, found, 0)
+    assert rows(careful.url, order, first["order"]["order_id"]) == expected
+    assert all_well(careful.url)
+
+
+def everything(url: str, claims: list[dict[str, Any]]) -> Account:
+    """As if every balance and order of these claims, and what became of them, differed."""
+    names = [claim["claim_id"] for claim in claims]
+    quotas = "(SELECT kind, id, currency, slot FROM reservation WHERE claim_id = ANY(%s)) AS reserved"
+    keys = {
+        "party_quota": f"SELECT DISTINCT kind, id, currency FROM {quotas} WHERE kind IN ('buyer', 'device', 'address', 'payment')",
+        "shared_quota": f"SELECT DISTINCT kind, id, currency, slot FROM {quotas} WHERE kind IN ('merchant', 'guarantee')",
+        "clocked": f"SELECT DISTINCT kind, id, currency FROM {quotas} WHERE kind IN ('hour', 'day')",
+        "shares": f"SELECT DISTINCT kind, id, currency FROM {quotas} WHERE kind IN ('merchant', 'hour')",
+        "order_account": "SELECT order_id FROM decision WHERE claim_id = ANY(%s)",
+        "release": "SELECT claim_id FROM decision WHERE settles_at IS NOT NULL AND claim_id = ANY(%s)",
+    }
+    return Account(0, 0, tuple(Difference(table, key, "", 0, 1) for table, query in keys.items() for key in rows(url, query, names)))
+
+
+def test_mending_everything_beside_a_running_service_harms_nothing(scarce: Server) -> None:
+    stop, device, mended = threading.Event(), unique("device"), [0]
+    claims = ring(11, 80, device={"device_id": device}, merchant={"merchant_id": unique("merchant")})
+
+    def mend_all() -> None:
+        while not stop.is_set():
+            with psycopg.connect(scarce.url, autocommit=True) as connection:
+                mend(connection, everything(scarce.url, claims), microseconds(datetime.now(UTC)))
+            mended[0] += 1
+
+    def work(number: int) -> list[int]:
+        answers = [scarce.api.post("/v1/claims", claims[number])]
+        if answers[0].json.get("decision") == "approve":
+            events = [a_label(claims[number]["claim_id"], random.Random(number).choice(("legitimate", "undecided")))]
+            answers.append(scarce.api.post("/v1/events", {"events": events}))
+        return [answer.status for answer in answers]
+
+    mender = threading.Thread(target=mend_all)
+    mender.start()
+    try:
+        statuses = at_once(work, len(claims), threads=8)
+    finally:
+        stop.set()
+        mender.join()
+    assert {status for found in statuses for status in found} == {200}
+    assert mended[0] > 1
+    used = value(scarce.url, "SELECT used FROM party_quota WHERE kind = 'device' AND id = %s", device)
+    assert 0 < used <= LIMITS["device"]
+    assert all_well(scarce.url)
+    assert "deadlock" not in scarce.log
 
 
 def test_reconciling_a_running_service_finds_nothing(scarce: Server) -> None:

@@ -115,6 +115,9 @@ def test_an_undecided_label_leaves_an_audit_open_and_a_later_one_closes_it(own_s
         rest = len(rows(own_service.url, "SELECT 1 FROM review_case WHERE kind = 'audit' AND claim_id <> %s", one))
         told = promise(own_service)["audits"]
         assert (told["abusive"], told["pending"] - rest) == (abusive, pending)
+        # What is still to be decided is on the list.
+        listed = own_service.api.get("/v1/cases?kind=audit&limit=500").json["cases"]
+        assert (one in [case["claim_id"] for case in listed]) == bool(pending)
 
 
 def test_audits_that_find_what_was_promised_leave_the_segment_on(own_service: Service) -> None:

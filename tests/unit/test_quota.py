@@ -160,6 +160,8 @@ BACK = replace(STAYS, comes_back=True)
         (replace(STAYS, label="legitimate"), "settled", 0),
         (replace(BACK, label="legitimate"), "open", 0),
         (replace(BACK, label="legitimate", due=True), "lost", 1_000),
+        (replace(BACK, label="legitimate", back=True), "settled", 0),
+        (replace(BACK, outcome="approved", paid=1_000, back=True), "settled", 0),
         (replace(STAYS, label="undecided"), "open", 0),
         (replace(STAYS, label="abuse", due=True), "lost", 1_000),
         (replace(BACK, label="abuse", back=True, returned=True), "lost", 1_000),

@@ -19,7 +19,7 @@ STEP = 0.05
 """Each next threshold has so many more rows below it, as a share."""
 POWER = 0.8
 """The chance of success that a first threshold is chosen for, and missing evidence is counted for."""
-_MOST = 10**6
+_MOST = 10**5
 
 
 @dataclass(frozen=True)
@@ -104,7 +104,7 @@ def fixed_sequence(
 
 
 def needed(alpha: float, error: float, rate: float, power: float = POWER) -> int | None:
-    """The fewest rows with which the test succeeds with probability `power` if `rate` is the truth; None beyond a million."""
+    """The fewest rows with which the test succeeds with probability `power` if `rate` is the truth; None beyond a hundred thousand."""
     if rate >= alpha:
         return None
     # The more abusive rows a test may see, the more rows it needs, and the likelier it succeeds: look for the first doubling

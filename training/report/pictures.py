@@ -48,35 +48,36 @@ def pictures(figures: Data) -> dict[str, str]:
     drawn: dict[str, str] = {}
     if main["discrimination"]:
         found = main["discrimination"]
-        drawn["roc"] = _draw(
+        drawn["roc"] = draw(
             "roc", lambda axes: _curve(axes, found["roc"], _roc_frame),
             f"ROC curve: recall against false positives, area {_text(found['auc'], 3)}, with its 95 % band.",
         )  # fmt: skip
-        drawn["precision_recall"] = _draw(
+        drawn["precision_recall"] = draw(
             "pr", lambda axes: _precision_recall(axes, found["precision_recall"], main["abuse_share"]["value"]),
             f"Precision against recall, average precision {_text(found['average_precision'], 3)}, with its 95 % band.",
         )  # fmt: skip
-    drawn["reliability"] = _draw(
+    drawn["reliability"] = draw(
         "reliability", lambda axes: _reliability(axes, main["calibration"]["bins"]),
         "Observed share of abuse against the predicted one in bins of equally many claims, with 95 % intervals.",
     )  # fmt: skip
-    drawn["let_through"] = _draw(
+    drawn["let_through"] = draw(
         "through", lambda axes: _let_through(axes, main),
         "Share of abuse in the approved money and in the approved claims against the share of money approved at once.",
     )  # fmt: skip
-    drawn["caught"] = _draw(
+    drawn["caught"] = draw(
         "caught", lambda axes: _caught(axes, main, figures["population"]["claims"]),
         "Share of the abuse money that reviewers would see against the share of claims that they have to look at.",
     )  # fmt: skip
     if figures["gain"]:
-        drawn["gain"] = _draw(
+        drawn["gain"] = draw(
             "gain", lambda axes: _gain(axes, figures["gain"]), "Share of the split gain of each group of features.",
             size=(4.8, 0.4 + 0.24 * len(figures["gain"])),
         )  # fmt: skip
     return drawn
 
 
-def _draw(name: str, paint: Callable[[Axes], None], description: str, *, size: tuple[float, float] = _SIZE) -> str:
+def draw(name: str, paint: Callable[[Axes], None], description: str, *, size: tuple[float, float] = _SIZE) -> str:
+    """One picture as inline SVG; `name` makes its ids its own, `description` is its text alternative."""
     # The salt makes ids the same in every run.
     with matplotlib.rc_context(_STYLE | {"svg.hashsalt": name}):
         figure = Figure(figsize=size, layout="constrained")

@@ -6,7 +6,7 @@ import math
 import os
 import re
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from importlib import resources
 from pathlib import Path
 from typing import Any
@@ -20,10 +20,13 @@ from training.report.figures import Figures
 from training.report.pictures import pictures
 from training.report.words import FORMATS, day
 
+Formats = Mapping[str, Callable[[float | None], str]]
+"""How a figure is written, by the name of its form."""
+
 
 def as_json(figures: Figures) -> dict[str, Any]:
     """The figures as JSON values; what cannot be said is null. Money is in minor units, shares are 0 to 1."""
-    settled: dict[str, Any] = _plain(dataclasses.asdict(figures))
+    settled: dict[str, Any] = plain(dataclasses.asdict(figures))
     settled["method"] = {
         "intervals": f"{100 * CONFIDENCE:.0f} % percentile intervals, Poisson bootstrap on counts by score bin",
         "bins": BINS,
@@ -31,11 +34,12 @@ def as_json(figures: Figures) -> dict[str, Any]:
     return settled
 
 
-def _plain(value: Any) -> Any:
+def plain(value: Any) -> Any:
+    """The same as JSON knows it: lists for tuples, null for what is no finite number."""
     if isinstance(value, dict):
-        return {key: _plain(part) for key, part in value.items()}
+        return {key: plain(part) for key, part in value.items()}
     if isinstance(value, list | tuple):
-        return [_plain(part) for part in value]
+        return [plain(part) for part in value]
     if isinstance(value, float) and not math.isfinite(value):
         return None
     return value
@@ -43,8 +47,22 @@ def _plain(value: Any) -> Any:
 
 def render_html(figures: Mapping[str, Any]) -> str:
     """The page of what `as_json` gave."""
+    return render_page(figures, pictures(figures), "training.report")
+
+
+def render_page(
+    figures: Mapping[str, Any],
+    drawn: Mapping[str, str],
+    package: str,
+    formats: Formats = FORMATS,
+    words: Mapping[str, Any] | None = None,
+) -> str:
+    """The page that the template of `package` makes of figures and pictures: one file that asks for no other.
+
+    `words` are what else the template may name.
+    """
     environment = jinja2.Environment(
-        loader=jinja2.FunctionLoader(_source),
+        loader=jinja2.FunctionLoader(lambda name: _source(name, package)),
         autoescape=True,
         undefined=jinja2.StrictUndefined,
         trim_blocks=True,
@@ -53,7 +71,7 @@ def render_html(figures: Mapping[str, Any]) -> str:
 
     def show(path: str, form: str) -> Markup:
         """One figure, marked with where it stands in the JSON and how it is written."""
-        text = FORMATS[form](look_up(figures, path))
+        text = formats[form](look_up(figures, path))
         return Markup('<span data-figure="{}" data-form="{}">{}</span>').format(path, form, text)
 
     def between(path: str, form: str) -> Markup:
@@ -66,9 +84,9 @@ def render_html(figures: Mapping[str, Any]) -> str:
 
     environment.filters |= {"whole": _whole, "day": day}
     embedded = Markup(json.dumps(figures, ensure_ascii=False).replace("<", "\\u003c"))
-    drawn = {name: Markup(svg) for name, svg in pictures(figures).items()}
     template = environment.get_template("template.html")
-    return template.render(f=figures, show=show, between=between, pictures=drawn, embedded=embedded)
+    inline = {name: Markup(svg) for name, svg in drawn.items()}
+    return template.render(f=figures, show=show, between=between, pictures=inline, embedded=embedded, **(words or {}))
 
 
 def _whole(text: str) -> Markup:
@@ -87,8 +105,9 @@ def look_up(figures: Mapping[str, Any], path: str) -> Any:
     return found
 
 
-def _source(name: str) -> str:
-    return resources.files("training.report").joinpath(name).read_text(encoding="utf-8")
+def _source(name: str, package: str) -> str:
+    """The stylesheet is the same for all reports."""
+    return resources.files("training.report" if name == "style.css" else package).joinpath(name).read_text(encoding="utf-8")
 
 
 def write_whole(path: Path, text: str) -> None:
