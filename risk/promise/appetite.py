@@ -17,6 +17,8 @@ from risk.policy.definition import Policies
 _DAY = 86_400_000_000
 Share = Annotated[float, Field(gt=0, lt=1, allow_inf_nan=False)]
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+# A century: what is longer is a slip, and the moments that it leads to fit into no calendar.
+Days = Annotated[float, Field(gt=0, le=36_500, allow_inf_nan=False)]
 Name = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{0,63}$")]
 Currency = Annotated[str, Field(pattern=r"^[A-Z]{3}$")]
 Money = Annotated[dict[Currency, Annotated[int, Field(gt=0, le=10**15)]], Field(min_length=1)]
@@ -38,8 +40,8 @@ class Promise(_Part):
     alpha: Share
     delta: Share
     looks: int = Field(default=1, ge=1, le=100)
-    mature_days: Positive
-    valid_days: Positive
+    mature_days: Days
+    valid_days: Days
     watch_level: Share = 0.05
 
 
@@ -51,7 +53,7 @@ class Segment(_Part):
     alpha: Share | None = None
     guarantees: tuple[str, ...] = ()
     categories: tuple[str, ...] = ()
-    buyer_days_below: Positive | None = None
+    buyer_days_below: Days | None = None
 
     def fits(self, facts: Facts, guarantee: str | None) -> bool:
         """Whether a claim that `guarantee` covers belongs here."""
@@ -94,7 +96,7 @@ class Quota(_Part):
     guarantee: Money
     hour: Money
     day: Money
-    settle_days: Positive
+    settle_days: Days
 
 
 class TrustStep(_Part):
@@ -104,14 +106,14 @@ class TrustStep(_Part):
     limit: Money
     orders: int = Field(default=0, ge=0, description="Orders paid in the last 365 days.")
     settled: int = Field(default=0, ge=0, description="Approvals that settled without a loss.")
-    account_days: float = Field(default=0.0, ge=0, allow_inf_nan=False)
+    account_days: float = Field(default=0.0, ge=0, le=36_500, allow_inf_nan=False)
 
 
 class Trust(_Part):
     """The steps, the least trusting first."""
 
     step: Annotated[tuple[TrustStep, ...], Field(min_length=1)]
-    after_loss_days: Annotated[float, Field(ge=0, allow_inf_nan=False)]
+    after_loss_days: Annotated[float, Field(ge=0, le=36_500, allow_inf_nan=False)]
 
 
 class Cost(_Part):
@@ -137,7 +139,7 @@ class Fairness(_Part):
     gap: Share
     hours: Positive
     fewest: int = Field(ge=1)
-    new_buyer_days: Positive
+    new_buyer_days: Days
     small_merchant_orders: int = Field(ge=1)
 
 
@@ -265,8 +267,9 @@ def _hidden(segment: Segment, before: Segment) -> bool:
 def parse_appetite(text: str, name: str = "appetite.toml") -> Appetite:
     """Read an appetite; a SettingError names everything that does not hold together, with the place in the file."""
     try:
-        data: dict[str, Any] = tomllib.loads(text)
-        return Appetite.model_validate(data)
+        # Some editors put a byte order mark first.
+        data: dict[str, Any] = tomllib.loads(text.removeprefix("\ufeff"))
+        return Appetite.model_validate(_without_flags(data))
     except tomllib.TOMLDecodeError as error:
         raise SettingError([Problem(name, f"is not TOML: {error}")]) from error
     except ValidationError as error:
@@ -301,6 +304,15 @@ def unknown_guarantees(appetite: Appetite, policies: Policies) -> list[Problem]:
         for code in segment.guarantees
         if code not in known
     ]
+
+
+def _without_flags(part: Any) -> Any:
+    """What was read, without values that are true or false: no setting is, and they would count as 1 and 0."""
+    if isinstance(part, dict):
+        return {name: _without_flags(value) for name, value in part.items()}
+    if isinstance(part, list):
+        return [_without_flags(value) for value in part]
+    return None if isinstance(part, bool) else part
 
 
 def _place(location: tuple[int | str, ...]) -> str:

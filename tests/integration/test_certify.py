@@ -417,6 +417,24 @@ def test_a_certificate_for_another_model_or_for_a_bundle_that_changed_meanwhile_
     assert [path.name for path in bundle.parent.iterdir()] == ["candidate"]
 
 
+def test_an_interruption_between_the_two_moves_leaves_the_bundle_as_it_was(
+    bundle: Path, certify: Certify, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert certify() == 0
+    certificate, state, rename, moves = _certificate(bundle), _bytes(bundle), Path.rename, iter(range(3))
+
+    def interrupted(path: Path, target: Path) -> Path:
+        if next(moves) == 1:
+            raise KeyboardInterrupt
+        return rename(path, target)
+
+    monkeypatch.setattr(Path, "rename", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        put_in(bundle, certificate, signing_key(), before=signature_of(bundle))
+    assert _bytes(bundle) == state
+    assert [path.name for path in bundle.parent.iterdir()] == ["candidate"]
+
+
 def test_the_champion_itself_can_be_certified_and_stays_where_it_points(bundle: Path, certify: Certify, tmp_path: Path) -> None:
     assert training(["promote", str(bundle), "--to", str(tmp_path / "store")]) == 0
     champion = tmp_path / "store" / "champion"

@@ -67,6 +67,10 @@ def test_the_shipped_appetite_holds_together_and_fits_the_shipped_policies() -> 
     [
         ("alpha = 0.03", "alpha = 0", "/promise/alpha: input should be greater than 0"),
         ("alpha = 0.03", "alpha = nan", "/promise/alpha: input should be a finite number"),
+        ("valid_days = 90", "valid_days = 1e9", "/promise/valid_days: input should be less than or equal to 36500"),
+        ("mature_days = 30", "mature_days = 1e300", "/promise/mature_days: input should be less than or equal to 36500"),
+        ("mature_days = 30", "mature_days = true", "/promise/mature_days: input should be a valid number"),
+        ("{ CNY = 30000 }", "{ CNY = true }", "/segment/0/largest/CNY: input should be a valid integer"),
         ("delta = 0.10", "delta = 1.0", "/promise/delta: input should be less than 1"),
         ("delta = 0.10", "", "/promise/delta: field required"),
         ("looks = 1", "looks = 0", "/promise/looks: input should be greater than or equal to 1"),
@@ -95,6 +99,10 @@ def test_a_file_that_is_no_toml_or_not_there_is_named(tmp_path: Path) -> None:
     assert problems("alpha =")[0].startswith("appetite.toml: is not TOML")
     with pytest.raises(SettingError, match=r"gone\.toml: cannot be read"):
         load_appetite(tmp_path / "gone.toml")
+
+
+def test_an_appetite_that_an_editor_saved_with_a_byte_order_mark_is_the_same_one() -> None:
+    assert parse_appetite("\ufeff" + TEXT).digest == load_appetite().digest
 
 
 def test_a_guarantee_that_no_policy_has_is_named() -> None:

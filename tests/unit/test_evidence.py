@@ -102,6 +102,8 @@ def test_what_nobody_decided_counts_as_abuse_and_is_told_apart() -> None:
     assert judged(pool, SMALL, APPETITE).evidence.status == "certified"
     assert found.status == "above_alpha"
     assert 0 < found.unresolved <= found.abusive
+    assert f"{found.unresolved:,} of them count as abuse because nobody decided them in time" in found.detail
+    assert "no number of audits helps" not in found.detail
 
 
 @settings(max_examples=20, deadline=None)

@@ -102,6 +102,10 @@ def _failed(first: Tested, sample: Drawn, alpha: float, error: float) -> tuple[s
     """Status, missing claims and a sentence where not even the lowest threshold passed."""
     rate = first.abusive / first.rows
     seen = f"{first.abusive:,} of the {first.rows:,} drawn claims with the lowest scores are abusive ({rate:.2%} of the money)"
+    lying = int(sample.unresolved[sample.score <= first.threshold].sum())
+    if rate >= alpha and first.abusive - lying < alpha * first.rows:
+        said = f"{seen}, tolerated are {alpha:.2%}; {lying:,} of them count as abuse because nobody decided them in time: decide what is drawn"
+        return "above_alpha", 0, f"approve nothing here: {said}"
     if rate >= alpha:
         said = f"{seen}, tolerated are {alpha:.2%}: no number of audits helps, a better model or a larger alpha does"
         return "above_alpha", 0, f"approve nothing here: {said}"

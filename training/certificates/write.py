@@ -43,7 +43,8 @@ def put_in(folder: Path, certificate: Certificate, key: bytes, *, before: bytes)
         place.rename(scratch / "old")
         try:
             (scratch / "new").rename(place)
-        except OSError:
+        except BaseException:
+            # Also where somebody interrupts: what is in the scratch folder is removed.
             (scratch / "old").rename(place)
             raise
     finally:
