@@ -420,9 +420,9 @@ def chargeback(claim: dict[str, Any]) -> dict[str, Any]:
         (approved, [outcome("withdrawn")], FREE),
         (approved, [outcome("refused")], LOST),
         (approved, [outcome("part", amount=4_000)], {"buyer": (900, 900, 0), "merchant": (0,)}),
-        (approved, [outcome("approved")], SETTLED),
+        (approved, [outcome("approved")], OPEN),
         (going_back, [outcome("approved")], OPEN),
-        (approved, [outcome("refused"), outcome("approved")], SETTLED),
+        (approved, [outcome("refused"), outcome("approved")], OPEN),
     ],
 )
 def test_an_event_frees_what_an_approval_occupied_or_makes_it_a_loss(
@@ -631,7 +631,7 @@ def step(decision: dict[str, Any]) -> tuple[str, int]:
 
 
 def orders_of(claim: dict[str, Any], count: int) -> list[dict[str, Any]]:
-    return [an_order(buyer_id=claim["buyer"]["buyer_id"]) for _ in range(count)]
+    return [an_order(buyer_id=claim["buyer"]["buyer_id"], amount=20_000) for _ in range(count)]
 
 
 def test_a_buyers_quota_grows_with_what_went_well_and_falls_after_a_loss(quick: Api) -> None:

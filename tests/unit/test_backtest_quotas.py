@@ -23,7 +23,7 @@ def _appetite(**limits: int) -> Appetite:
         "after_loss_days": 4.0,
         "step": [
             {"name": "new", "limit": {"CNY": limits.get("buyer", 12)}},
-            {"name": "known", "settled": 1, "orders": 2, "limit": {"CNY": limits.get("buyer", 12) + 13}},
+            {"name": "known", "settled": 1, "orders": 2, "spent": 10, "limit": {"CNY": limits.get("buyer", 12) + 13}},
         ],
     }
     return Appetite.model_validate(data)
@@ -49,6 +49,7 @@ def _stretches(draw: st.DrawFn) -> tuple[Claims, Appetite]:
         currency=["CNY"] * size,
         keys={kind: [draw(numbers if kind != "buyer" else st.integers(0, 2)) for _ in at] for kind in SETTLING},
         orders=[draw(st.integers(0, 4)) for _ in at],
+        spent=[draw(st.integers(0, 40)) for _ in at],
         abuse=[draw(st.sampled_from((0, 0, 0, 1))) for _ in at],
         account_days=[0.0] * size,
         comes_back=[draw(st.booleans()) for _ in at],
@@ -74,7 +75,7 @@ def _fate(claims: Claims, appetite: Appetite, claim: int, now: int) -> str:
     came = back and returned is not None and returned > at
     if came:
         return "recovered" if returned is not None and returned > at + settle else "settled"
-    if label == "legitimate" and not back_needed:
+    if label == "legitimate" and (back or not back_needed or not claims.returns_told):
         return "settled"
     return "settled" if due else "open"
 
@@ -106,7 +107,7 @@ def _plain(claims: Claims, appetite: Appetite) -> list[str | None]:
         settled = sum(fate == "settled" and buyer[other] == buyer[claim] for other, fate in fates.items())
         losses = [_lost_since(claims, appetite, other, now) for other, fate in fates.items() if fate == "lost" and buyer[other] == buyer[claim]]
         low, high = appetite.trust.step
-        trusted = settled >= high.settled and claims.orders[claim] >= high.orders and not claims.abuse[claim]
+        trusted = settled >= high.settled and claims.orders[claim] >= high.orders and claims.spent[claim] >= high.spent and not claims.abuse[claim]
         recent = any(moment is not None and now - moment < appetite.trust.after_loss_days * DAY for moment in losses)
         limits = {kind: getattr(appetite.quota, kind)["CNY"] for kind in KINDS if kind != "buyer"}
         limits["buyer"] = (high if trusted and not recent else low).limit["CNY"]
@@ -137,7 +138,7 @@ def _one_buyer(at: list[int], amount: int = 10, **changes: object) -> Claims:
     size = len(at)
     plain: dict[str, object] = {
         "at": at, "amount": [amount] * size, "currency": ["CNY"] * size, "keys": {kind: [0] * size for kind in SETTLING},
-        "orders": [9] * size, "abuse": [0] * size, "account_days": [900.0] * size, "comes_back": [False] * size,
+        "orders": [9] * size, "spent": [900] * size, "abuse": [0] * size, "account_days": [900.0] * size, "comes_back": [False] * size,
         "returned_at": [None] * size, "returns_told": False, "labels": {},
     }  # fmt: skip
     return Claims(**plain | changes)  # type: ignore[arg-type]

@@ -20,8 +20,8 @@ _BACK, _DUE, _LABEL = range(3)
 class Claims:
     """What quotas look at, by claim in order of time. Moments in microseconds, money in minor units.
 
-    `keys` has for each kind of `SETTLING` a number that names party and currency, below 0 where nobody is known. `orders`
-    and `abuse` are the buyer's of the last 365 days. `labels` has the moments from which each label of a claim was known.
+    `keys` has for each kind of `SETTLING` a number that names party and currency, below 0 where nobody is known. `orders`,
+    what was `spent` on them and `abuse` are the buyer's of the last 365 days. `labels` has the moments from which each label of a claim was known.
     """
 
     at: Sequence[int]
@@ -29,6 +29,7 @@ class Claims:
     currency: Sequence[str | None]
     keys: Mapping[str, Sequence[int]]
     orders: Sequence[int]
+    spent: Sequence[int]
     abuse: Sequence[int]
     account_days: Sequence[float]
     comes_back: Sequence[bool]
@@ -148,6 +149,7 @@ class Book:
         step = step_of(
             self._ledger.appetite,
             orders=c.orders[claim],
+            spent=c.spent[claim],
             settled=self._settled.get(buyer, 0),
             account_days=c.account_days[claim],
             lost_at=max(losses.values()) if losses else None,
