@@ -23,20 +23,26 @@ def run_command(program: str, description: str, commands: Commands, argv: Sequen
     subparsers = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     # A command's module is imported only when it is the one asked for: `--help` stays instant.
     asked = arguments[0] if arguments else None
-    for name, (module, summary) in commands.items():
-        subparser = subparsers.add_parser(name, help=summary, description=summary[0].upper() + summary[1:] + ".")
-        if name == asked:
-            command = importlib.import_module(module)
-            command.configure(subparser)
-            subparser.set_defaults(run=command.run)
-    args = parser.parse_args(arguments)
     try:
+        for name, (module, summary) in commands.items():
+            subparser = subparsers.add_parser(name, help=summary, description=summary[0].upper() + summary[1:] + ".")
+            if name == asked:
+                command = importlib.import_module(module)
+                command.configure(subparser)
+                subparser.set_defaults(run=command.run)
+        args = parser.parse_args(arguments)
         args.run(args)
         sys.stdout.flush()
     except RiskError as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        return 130
+    except RuntimeError as error:
+        # What DuckDB makes of Ctrl-C.
+        if str(error) != "Query interrupted":
+            raise
         print("interrupted", file=sys.stderr)
         return 130
     except BrokenPipeError:

@@ -21,6 +21,7 @@ from training.arguments import add_history, add_moment, file_problems, moment
 from training.certificates.drawn import claims_of, pool_of
 from training.certificates.evidence import Judged, judged
 from training.certificates.write import named, put_in, signature_of
+from training.check import check_history
 from training.history import History, decision_problems, end_of, fingerprint, open_history
 from training.report import write_whole
 from training.score import Origin, decided_claims, origin_in, origin_of
@@ -73,6 +74,10 @@ def run(args: argparse.Namespace) -> None:
     before = signature_of(args.bundle)
     bundle = Bundle.load(args.bundle, key)
     look = _look(bundle, appetite)
+    # A claim that occurs twice would count as evidence twice.
+    _tell("checking the history")
+    if problems := check_history(args.history, warn=False).problems:
+        raise HistoryError(problems)
     with open_history(args.history) as history:
         if problems := decision_problems(history):
             raise HistoryError(problems)
@@ -158,7 +163,9 @@ def _stretch(
 
     Without `--from` and `--to` it is as long as the labels, what the model has learnt from, and the scores allow.
     """
-    labels_until = args.until if args.until is not None else end_of(history)
+    # What a history does not know yet has not matured, however late a day is given.
+    known = end_of(history)
+    labels_until = known if args.until is None else min(args.until, known)
     first = _unlearnt(bundle)
     last = labels_until - int(appetite.promise.mature_days * DAY)
     start, end = getattr(args, "from"), args.to
@@ -213,6 +220,9 @@ def _scores(
     lacking = int(inside.anti_join(table, "claim_id").count().to_pyarrow().as_py())
     if lacking:
         raise InputError([Problem("--scores", f"{lacking:,} claims of the history have no score: scores of another history")])
+    twice = int((table.count() - table.claim_id.nunique()).to_pyarrow().as_py())
+    if twice:
+        raise InputError([Problem("--scores", f"{twice:,} rows are about a claim that has a score already")])
     return table
 
 

@@ -105,8 +105,11 @@ def _counted(found: Sized, word: str) -> str:
     return f"{len(found)} {word}" if len(found) == 1 else f"{len(found)} {word}s"
 
 
-def check_history(path: Path) -> Findings:
-    """Read all three tables and judge them; an unreadable table is a problem like any other, nothing is raised."""
+def check_history(path: Path, *, warn: bool = True) -> Findings:
+    """Read all three tables and judge them; an unreadable table is a problem like any other, nothing is raised.
+
+    Without `warn` only what is refused is looked for, in about half the time.
+    """
     problems: list[Problem] = []
     warnings: list[Problem] = []
     with (
@@ -119,10 +122,11 @@ def check_history(path: Path) -> Findings:
             # Against a table that is not there everything would be an offender.
             if rows[others]:
                 _apply(db, source, "claim_id", [rule], problems, warnings)
+        # Makes the table of outcomes, too.
         about_labels = [*label_warnings(db)]
         # Without a row to judge, the table itself is the problem.
         warnings += about_labels if rows["labels"] and rows["claims"] else []
-        warnings += [*signal_warnings(db), *leak_warnings(db)]
+        warnings += [*signal_warnings(db), *leak_warnings(db)] if warn else []
         labelled, abuse = _row(db, "SELECT count(*), count(*) FILTER (abuse) FROM outcomes")
         first, last = _row(db, "SELECT min(submitted_at), max(submitted_at) FROM claims")
         delays = _row(db, f"SELECT quantile_cont((known_at - submitted_at) / {_DAY}, [0.1, 0.5, 0.9]) FROM outcomes")[0]

@@ -4,6 +4,7 @@ Times become integer microseconds and money integer minor units on the way in, s
 """
 
 import hashlib
+import math
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -48,6 +49,8 @@ _COLUMNS = {
     "claims": ("claim_id", "order_id", *ENTITY_COLUMNS, *TIMES, *NUMBERS, *TEXTS, "as_of", "currency"),
     "labels": ("claim_id", "known_at", "label", "source", "audit_probability"),
 }
+_SURPRISE = 6.0
+"""Standard deviations from what was expected: draws as they were said to be get there once in five hundred million histories."""
 _DECISION_TYPES = {
     "claim_id": "string",
     "decision": "string",
@@ -189,6 +192,9 @@ def decision_problems(history: History) -> list[Problem]:
         ("audit_selected", "claims were drawn with no probability"): _count(
             known.audit_selected & (known.audit_probability.fill_null(0) == 0)
         ),
+        ("audit_selected", "claims were not drawn although that was certain"): _count(
+            ~known.audit_selected & (known.audit_probability == 1)
+        ),
     }
     names = {f"c{place}": count for place, count in enumerate(counts.values())}
     (row,) = known.aggregate(**names).to_pyarrow().to_pylist()
@@ -197,6 +203,8 @@ def decision_problems(history: History) -> list[Problem]:
         for place, (name, what) in enumerate(counts)
         if row[f"c{place}"]
     ]
+    if not found:
+        found = _unlikely_draws(known)
     unread = {
         name: _count(raw[name].notnull() & raw[name].try_cast(_DECISION_TYPES[name]).isnull())
         for name in ("audit_probability", "audit_selected")
@@ -206,6 +214,22 @@ def decision_problems(history: History) -> list[Problem]:
         (row,) = raw.aggregate(**unread).to_pyarrow().to_pylist()
         found += [Problem(f"decisions.{name}", f"{count:,} values of another type") for name, count in row.items() if count]
     return found
+
+
+def _unlikely_draws(known: Table) -> list[Problem]:
+    """Draws that are too many or too few for their probabilities: then one of the two is not what it is taken for."""
+    chance = known.filter(known.audit_probability > 0)
+    totals = chance.aggregate(
+        drawn=chance.audit_selected.cast("int64").sum(),
+        expected=chance.audit_probability.sum(),
+        variance=(chance.audit_probability * (1 - chance.audit_probability)).sum(),
+    )
+    (row,) = totals.to_pyarrow().to_pylist()
+    drawn, expected, variance = (row[name] or 0 for name in ("drawn", "expected", "variance"))
+    if abs(drawn - expected) <= _SURPRISE * math.sqrt(variance) + 1:
+        return []
+    said = f"{int(drawn):,} claims were drawn, by their probabilities about {expected:,.0f} would have been"
+    return [Problem("decisions.audit_selected", said)]
 
 
 def _count(condition: BooleanValue) -> IntegerScalar:

@@ -250,6 +250,18 @@ def test_another_appetite_changes_quotas_reviewers_and_what_is_tolerated(loaded:
     assert "certificate" in {line["reason"] for line in strict["outcomes"][0]["reasons"]}
 
 
+def test_where_segments_have_an_alpha_of_their_own_those_count_by_their_money(loaded: tuple[Loaded, Bundle]) -> None:
+    found, model = loaded
+    parts = [{**part, "alpha": alpha} for part, alpha in zip(load_appetite().model_dump()["segment"], (0.6, 0.9), strict=True)]
+    figures = told(found, asked_of(model, changed(segment=parts), plain=0.03))
+    lines = figures["outcomes"][0]["segments"]
+    assert all(line["approved_money"] > 0 for line in lines)
+    tolerated = sum(line["alpha"] * line["approved_money"] for line in lines) / sum(line["approved_money"] for line in lines)
+    assert any(f"the appetite tolerates {100 * tolerated:.2f}" in sentence for sentence in figures["summary"])
+    assert all(row["within"] for row in figures["tradeoff"] if row["let_through"]["high"] is None or row["let_through"]["high"] < 0.6)
+    assert not all(row["within"] for row in told(found, asked_of(model, changed(promise={"alpha": 0.001}), plain=0.03))["tradeoff"])
+
+
 def test_under_another_policy_other_claims_are_covered_and_the_score_sees_it(
     plain: Path, history: Path, loaded: tuple[Loaded, Bundle], tmp_path: Path
 ) -> None:

@@ -1,12 +1,15 @@
 """`certify` on a simulated history: what it counts, what it refuses, what it leaves behind."""
 
 import json
+import re
 import shutil
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from scipy.stats import binom
 
@@ -287,8 +290,10 @@ def test_scores_of_another_history_are_refused(
 ) -> None:
     claims = pd.read_parquet(place / "history" / "claims.parquet")
     newer = claims["submitted_at"] > pd.Timestamp("2026-08-01", tz="UTC")
-    claims.loc[claims[newer].index[:3], "claim_id"] = ["new-1", "new-2", "new-3"]
-    folder = _copy(place, tmp_path, claims=claims)
+    names = dict(zip(claims[newer]["claim_id"].iloc[:3], ["new-1", "new-2", "new-3"], strict=True))
+    labels = pd.read_parquet(place / "history" / "labels.parquet")
+    tables = {name: frame.assign(claim_id=frame["claim_id"].replace(names)) for name, frame in (("claims", claims), ("labels", labels))}
+    folder = _copy(place, tmp_path, **tables)
     assert certify(history=folder) == 1
     assert "3 claims of the history have no score" in capsys.readouterr().err
 
@@ -383,6 +388,54 @@ def test_decisions_that_make_no_sense_are_refused_with_all_that_is_wrong(
     assert certify(history=_copy(place, tmp_path, decisions=decisions)) == 1
     assert "decisions.audit_probability: 1 values of another type" in capsys.readouterr().err
     assert _bytes(bundle) == before
+
+
+def test_claims_that_occur_twice_are_no_evidence_twice(
+    place: Path, bundle: Path, certify: Certify, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    before, claims = _bytes(bundle), pd.read_parquet(place / "history" / "claims.parquet")
+    assert certify(history=_copy(place, tmp_path, claims=pd.concat([claims] * 5))) == 1
+    assert "claims.claim_id: " in (said := capsys.readouterr().err)
+    assert "ids occur more than once" in said
+    scores = pq.read_table(place / "scores.parquet")
+    pq.write_table(pa.concat_tables([scores, scores]), tmp_path / "twice.parquet")
+    assert certify(scores=tmp_path / "twice.parquet") == 1
+    assert f"--scores: {len(scores):,} rows are about a claim that has a score already" in capsys.readouterr().err
+    assert _bytes(bundle) == before
+
+
+def test_draws_that_their_probabilities_do_not_explain_are_refused(
+    place: Path, bundle: Path, certify: Certify, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    decisions = pd.read_parquet(place / "history" / "decisions.parquet")
+    labels = pd.read_parquet(place / "history" / "labels.parquet")
+    bad, before = set(labels[labels["label"] == "abuse"]["claim_id"]), _bytes(bundle)
+    sure = decisions.assign(audit_probability=1.0)
+    assert certify(history=_copy(place, tmp_path, decisions=sure)) == 1
+    assert "claims were not drawn although that was certain" in capsys.readouterr().err
+    # Somebody keeps what turned out to be abuse out of what was drawn.
+    kind = decisions.assign(audit_selected=decisions["audit_selected"] & ~decisions["claim_id"].isin(bad))
+    shutil.rmtree(tmp_path / "history")
+    assert certify(history=_copy(place, tmp_path, decisions=kind)) == 1
+    assert re.search(r"decisions.audit_selected: [\d,]+ claims were drawn, by their probabilities about [\d,]+ would", capsys.readouterr().err)
+    assert _bytes(bundle) == before
+
+
+def test_claims_about_no_money_and_chances_below_every_number_do_no_harm(place: Path, certify: Certify, tmp_path: Path) -> None:
+    decisions = pd.read_parquet(place / "history" / "decisions.parquet")
+    scores = pd.read_parquet(place / "scores.parquet")
+    rare = scores[scores["eligible"] & (scores["segment"] == "small")]["claim_id"].iloc[0]
+    decisions.loc[decisions["claim_id"] == rare, "audit_probability"] = 5e-324
+    claims = pd.read_parquet(place / "history" / "claims.parquet")
+    claims.loc[claims["claim_id"] == decisions[decisions["audit_selected"]]["claim_id"].iloc[-1], "amount"] = 0
+    assert certify(history=_copy(place, tmp_path, decisions=decisions, claims=claims)) == 0
+
+
+def test_a_day_beyond_the_history_does_not_make_claims_older(place: Path, bundle: Path, certify: Certify) -> None:
+    assert certify() == 0
+    data = _certificate(bundle).data
+    assert certify(until="2099-01-01", bundle=bundle) == 0
+    assert _certificate(bundle).data == data
 
 
 def test_an_appetite_with_a_mistake_is_refused_at_once(

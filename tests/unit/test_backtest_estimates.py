@@ -90,6 +90,15 @@ def test_what_is_open_counts_as_abuse_in_the_bound_and_the_worst_case_and_not_in
     assert bound(truth, amount, everything, list("abcd"), 0.9).abusive == 2
 
 
+def test_claims_about_no_money_change_no_bound_and_alone_have_none() -> None:
+    truth, amount, score, _abuse = _world(1)
+    approved, ids = score < 0.08, [str(place) for place in range(CLAIMS)]
+    free = np.flatnonzero(approved & np.isfinite(truth.probability))[0]
+    less, rest = np.where(np.arange(CLAIMS) == free, 0.0, amount), approved & (np.arange(CLAIMS) != free)
+    assert bound(truth, less, approved, ids, 0.9) == bound(truth, amount, rest, ids, 0.9)
+    assert bound(truth, np.zeros(CLAIMS), approved, ids, 0.9).value is None
+
+
 def test_a_bound_is_refused_where_some_approvals_could_not_have_been_drawn() -> None:
     truth, amount, _score, _abuse = _world(1)
     chance = truth.chance.copy()

@@ -22,10 +22,11 @@ from training.arguments import add_history, add_moment, file_problems
 from training.backtest.figures import Figures, Outcome, Settings, Subject, Way
 from training.backtest.judging import policies_of
 from training.backtest.outcome import outcome_of
-from training.backtest.replay import Prepared, Replay, Rules, as_decided, prepare, replay, rules_of
+from training.backtest.replay import Prepared, Replay, Rules, as_decided, prepare, replay, rules_of, tolerated
 from training.backtest.stretch import Judged, Loaded, Stretch, load
 from training.backtest.tradeoff import tradeoff
 from training.backtest.words import caveats, loud, summary, table, warnings
+from training.check import check_history
 from training.history import REQUIRED, open_history, table_file
 from training.metrics import effective
 from training.report.render import plain, write_whole
@@ -219,8 +220,11 @@ def _read(problems: list[Problem], name: str, read: Callable[[], _T]) -> _T | No
 def backtest(folder: Path, start: int, end: int, asked: Asked, *, oracle: Path | None, settings: Settings) -> Figures:
     """Replay the claims submitted in [start, end) (microseconds), and judge what came of it.
 
-    Raises HistoryError where there is no such claim.
+    Raises HistoryError where there is no such claim, or the history is one that `check` refuses.
     """
+    _tell("checking the history")
+    if problems := check_history(folder, warn=False).problems:
+        raise HistoryError(problems)
     contenders = [asked.own, *([asked.against] if asked.against else [])]
     pairs = [(contender.bundle or asked.own.bundle, contender.files) for contender in contenders]
     with open_history(folder) as history:
@@ -252,7 +256,7 @@ def judged(loaded: Loaded, name: str, start: int, end: int, asked: Asked, settin
         alpha=promise.alpha,
         delta=promise.delta,
         loud=loud(outcomes),
-        summary=summary(subject, outcomes, promise.alpha),
+        summary=summary(subject, outcomes, tolerated(rules, loaded.stretch.amount, own.approved)),
         warnings=warnings(subject, outcomes),
         caveats=caveats(subject, asked.own.appetite),
         outcomes=outcomes,

@@ -71,6 +71,17 @@ def rules_of(
     )
 
 
+def tolerated(rules: Rules, amount: Floats, approved: Flags) -> float:
+    """What the appetite tolerates of the money of `approved` claims (shape (claims,)): each segment's alpha by its money."""
+    appetite = rules.appetite
+    alphas = np.array([*map(appetite.alpha_of, appetite.segment), appetite.promise.alpha])
+    # The last one, place -1, is for claims of no segment.
+    found = alphas[rules.segment[approved]]
+    if not amount[approved].any() or (found == found[0]).all():
+        return float(found[0]) if len(found) else appetite.promise.alpha
+    return float(np.average(found, weights=amount[approved]))
+
+
 def _segments(stretch: Stretch, judged: Judged, appetite: Appetite) -> Integers:
     names = ("currency", "amount", "category", "submitted_at", "registered_at")
     places = {segment.name: place for place, segment in enumerate(appetite.segment)}

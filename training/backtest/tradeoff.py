@@ -8,7 +8,7 @@ import numpy as np
 from training.backtest.figures import Row
 from training.backtest.honest import honest_of
 from training.backtest.outcome import costs
-from training.backtest.replay import Prepared, Replay, Rules, replay
+from training.backtest.replay import Prepared, Replay, Rules, replay, tolerated
 from training.backtest.stretch import Stretch
 from training.backtest.truth import let_through
 
@@ -64,7 +64,7 @@ def _row(
     hours, honest = played.by_hour(start, end), honest_of(truth, rules.score)
     money = float(stretch.amount[approved].sum())
     high = through.share.high
-    within = True if not approved.any() else None if np.isnan(high) else bool(high <= rules.appetite.promise.alpha)
+    within = True if not approved.any() else None if np.isnan(high) else bool(high <= tolerated(rules, stretch.amount, approved))
     return Row(
         name="nothing" if quantile == 0.0 else "all" if quantile == 1.0 else "part",
         quantile=quantile,

@@ -171,16 +171,17 @@ class Bound:
 
 def bound(truth: Truth, amount: Floats, approved: Flags, claim_id: Sequence[str], confidence: float) -> Bound:
     """The exact bound for approvals, of which every one has to have had a chance of being drawn."""
-    drawn = approved & np.isfinite(truth.probability)
+    # No money has no share of the money, and no chance in proportion to it.
+    paid = approved & (amount > 0)
+    drawn = paid & np.isfinite(truth.probability)
     if truth.design != "drawn":
         return Bound(None, confidence, 0, 0, "not every claim had a known chance to be drawn")
     if not drawn.any():
         return Bound(None, confidence, 0, 0, "no approved claim was drawn")
-    if np.any(approved & ~(truth.chance > 0) & (amount > 0)):
+    if np.any(paid & ~(truth.chance > 0)):
         return Bound(None, confidence, 0, 0, "some approved claims had no chance to be drawn")
-    paid = approved & (amount > 0)
     rate = float((truth.chance[paid] / amount[paid]).min())
-    places = np.flatnonzero(drawn)
+    places = np.flatnonzero(drawn & (rate * amount > 0))
     # The division may have rounded up.
     wanted = np.minimum(rate * amount[places], truth.probability[places])
     kept = places[kept_of([claim_id[place] for place in places], wanted=wanted, stored=truth.probability[places])]

@@ -79,10 +79,12 @@ class Drawn:
 
 def drawn(pool: Pool) -> Drawn:
     """Thin the draws of a pool to c * money; every claim of it has to have had a chance of being drawn."""
-    ratio = pool.probability / pool.money
+    with np.errstate(divide="ignore", over="ignore"):
+        ratio = pool.probability / pool.money
     rate = min(1.0, float(ratio.min()))
     wanted = rate * pool.money
-    places = np.flatnonzero(pool.selected)
+    # No money has no chance, nor has what is smaller than a float can be.
+    places = np.flatnonzero(pool.selected & (wanted > 0.0))
     # The division above may have rounded up.
     least = np.minimum(wanted[places], pool.probability[places])
     kept = places[kept_of(pool.claim_id[places].tolist(), wanted=least, stored=pool.probability[places])]
