@@ -23,6 +23,7 @@ from risk.promise.quota import Balances, Room, limits_of, quota_gate, rooms_of, 
 
 _DAY = 86_400_000_000
 _ORDERS = Aggregate("buyer", "sum", "orders", WINDOWS["365d"])
+_SPENT = Aggregate("buyer", "sum", "order_amount", WINDOWS["365d"])
 _ABUSE = Aggregate("buyer", "sum", "abuse", WINDOWS["365d"])
 """What of a buyer's past a trust step asks for."""
 
@@ -92,7 +93,7 @@ class Decider:
         self._policies = policies
         self._secret = audit_secret
         self._limits: dict[tuple[str, str], Mapping[str, int]] = {}
-        self._places = {wanted: features.aggregates.index(wanted) for wanted in (_ORDERS, _ABUSE) if wanted in features.aggregates}
+        self._places = {wanted: features.aggregates.index(wanted) for wanted in (_ORDERS, _SPENT, _ABUSE) if wanted in features.aggregates}
 
     def decide(
         self,
@@ -180,6 +181,7 @@ class Decider:
         return step_of(
             self.appetite,
             orders=self._counted(past, _ORDERS),
+            spent=self._counted(past, _SPENT),
             settled=buyer.settled,
             account_days=0.0 if registered is None else (moment - registered) / _DAY,
             lost_at=buyer.lost_at,

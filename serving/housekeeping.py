@@ -101,15 +101,12 @@ class Housekeeping(threading.Thread):
 
     def _watch(self) -> None:
         """Look whether audits say that the promise does not hold any more."""
-        bundle, _ = self._parts.champion.current()
-        if bundle is None or bundle.certificate is None:
-            return
         with self._alone(_WATCH_LOCK) as connection:
             if connection is not None:
                 # A machine whose clock is ahead would take every open audit for overdue.
                 row = connection.execute(f"SELECT least({DATABASE_NOW}, %s)", (microseconds(self._parts.service.clock()),)).fetchone()
                 assert row is not None
-                raise_alarms(connection, bundle.certificate, self._parts.service.decider.appetite, row[0])
+                raise_alarms(connection, self._parts.service.decider.appetite, row[0])
 
     def _settle(self) -> None:
         """What is due frees its quotas, in small transactions."""

@@ -105,6 +105,7 @@ class TrustStep(_Part):
     name: Name
     limit: Money
     orders: int = Field(default=0, ge=0, description="Orders paid in the last 365 days.")
+    spent: int = Field(default=0, ge=0, description="What was paid for them, in minor units: many cheap orders earn no trust.")
     settled: int = Field(default=0, ge=0, description="Approvals that settled without a loss.")
     account_days: float = Field(default=0.0, ge=0, le=36_500, allow_inf_nan=False)
 
@@ -189,7 +190,7 @@ class Appetite(_Part):
 
     def _trust_problems(self) -> list[Problem]:
         steps, found = self.trust.step, []
-        if any((steps[0].orders, steps[0].settled, steps[0].account_days)):
+        if any((steps[0].orders, steps[0].spent, steps[0].settled, steps[0].account_days)):
             found.append(Problem("/trust/step/0", "the first step is everybody's and may ask for nothing"))
         names = [step.name for step in steps]
         found += [Problem(f"/trust/step/{place}/name", "is used twice") for place, name in enumerate(names) if name in names[:place]]

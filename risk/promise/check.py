@@ -39,8 +39,8 @@ def _lines(appetite: Appetite) -> Iterator[str]:
     yield f"audits: {audit.rate:.0%} of a segment's largest amounts, less in proportion to the amount{often}"
     for step in appetite.trust.step:
         asked = [
-            f"{value:g} {what}"
-            for value, what in ((step.orders, "orders in a year"), (step.settled, "settled approvals"), (step.account_days, "days of account"))
+            f"{value:,g} {what}"
+            for value, what in ((step.orders, "orders in a year"), (step.spent, "spent on them"), (step.settled, "settled approvals"), (step.account_days, "days of account"))
             if value
         ]
         yield f"quota of a buyer, {step.name}: {_money(step.limit)}" + (f" with {', '.join(asked)}" if asked else "")

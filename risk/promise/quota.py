@@ -77,11 +77,11 @@ class Room(NamedTuple):
 
 
 def step_of(
-    appetite: Appetite, *, orders: int, settled: int, account_days: float, lost_at: int | None, abuse: int, now: int
+    appetite: Appetite, *, orders: int, spent: int, settled: int, account_days: float, lost_at: int | None, abuse: int, now: int
 ) -> TrustStep:
     """A buyer's trust step: the last whose conditions all hold; the first after a loss, or with confirmed abuse.
 
-    `orders` and `abuse` (claims) are those of 365 days, `lost_at` is the latest loss that is not recovered.
+    `orders`, what was `spent` on them and `abuse` (claims) are those of 365 days, `lost_at` is the latest loss that is not recovered.
     """
     trust = appetite.trust
     if abuse > 0 or (lost_at is not None and now - lost_at < trust.after_loss_days * _DAY):
@@ -89,7 +89,7 @@ def step_of(
     held = (
         step
         for step in reversed(trust.step)
-        if orders >= step.orders and settled >= step.settled and account_days >= step.account_days
+        if orders >= step.orders and spent >= step.spent and settled >= step.settled and account_days >= step.account_days
     )
     return next(held, trust.step[0])
 
@@ -245,12 +245,9 @@ def fate_of(told: Told) -> Fate:
         return Fate("recovered", cause="withdrawn")
     if told.returned:
         return Fate("recovered" if told.late or told.overdue else "settled", cause="return_received")
-    # A verdict for the buyer does not bring goods back that still have to come.
-    if told.back or not told.comes_back:
-        if told.label == "legitimate":
-            return Fate("settled", cause="verdict")
-        if told.outcome in ("approved", "part"):
-            return Fate("settled", cause="outcome")
+    # A verdict for the buyer does not bring goods back that still have to come. That the money was paid out is no verdict.
+    if told.label == "legitimate" and (told.back or not told.comes_back):
+        return Fate("settled", cause="verdict")
     return Fate("settled", cause="time") if told.due else OPEN
 
 

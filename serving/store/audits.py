@@ -1,7 +1,10 @@
-"""What the audits of the champion's approvals have shown since its certificate was issued, and the alarm that they raise."""
+"""What the audits of approvals have shown under each certificate, and the alarm that they raise."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import groupby
+from operator import itemgetter
+from typing import Any
 
 import numpy as np
 import structlog
@@ -15,6 +18,7 @@ from serving.store.database import Connection
 from serving.store.switch import turn
 
 log = structlog.get_logger()
+_DAY = 86_400_000_000
 WATCH = "the watch"
 """Who turned a segment off, in the trail."""
 
@@ -37,38 +41,54 @@ class Audits:
 
 
 def audits_of(connection: Connection, certificate: Certificate, segment: Segment, appetite: Appetite, now: int) -> Audits:
-    """Read the audits of a segment as of `now` (microseconds)."""
-    rows = connection.execute(_AUDITS, {"certificate": certificate.certificate_id, "segment": segment.name}).fetchall()
+    """The audits of a segment's approvals under a certificate, as of `now` (microseconds)."""
+    found = _by_certificate(connection, segment, appetite, now)
+    return found.get(certificate.certificate_id) or _audits([], segment, appetite, now)
+
+
+def _by_certificate(connection: Connection, segment: Segment, appetite: Appetite, now: int) -> dict[str, Audits]:
+    """By certificate, earlier ones included as long as labels of their audits may come: each is a watch of its own."""
+    oldest = now - round((appetite.promise.valid_days + 2 * appetite.promise.mature_days) * _DAY)
+    rows = connection.execute(_AUDITS, {"segment": segment.name, "oldest": oldest}).fetchall()
+    return {str(name): _audits([row[1:] for row in part], segment, appetite, now) for name, part in groupby(rows, key=itemgetter(0))}
+
+
+def _audits(rows: Sequence[Sequence[Any]], segment: Segment, appetite: Appetite, now: int) -> Audits:
     level = appetite.promise.watch_level / len(appetite.segment)
     outcomes = [_outcome(abuse, legitimate, due_at, now) for *_, due_at, abuse, legitimate in rows]
-    counted = _counted(rows, segment)
-    evidence = certificate.segments.get(segment.name)
-    alpha = evidence.alpha if evidence is not None else appetite.alpha_of(segment)
-    found = watch(np.array([outcomes[place] == "abusive" or outcomes[place] == "overdue" for place in counted], dtype=np.int8), alpha, level)
+    bad = [outcomes[place] in ("abusive", "overdue") for place in _counted(rows, segment)]
+    found = watch(np.array(bad, dtype=np.int8), appetite.alpha_of(segment), level)
     return Audits(segment.name, len(rows), outcomes.count("pending"), outcomes.count("overdue"), found, 1 / level)
 
 
-def raise_alarms(connection: Connection, certificate: Certificate, appetite: Appetite, now: int) -> list[str]:
-    """Turn off the segments whose audits say that the promise does not hold any more; in the caller's transaction."""
+def raise_alarms(connection: Connection, appetite: Appetite, now: int) -> list[str]:
+    """Turn off the segments whose audits say that the promise does not hold any more; in the caller's transaction.
+
+    What was approved under an earlier certificate raises the alarm too: labels come late, and a certificate that is issued
+    meanwhile would otherwise blind the watch to them.
+    """
     off = {row[0] for row in connection.execute("SELECT segment FROM switch WHERE NOT turned_on").fetchall()}
     turned = []
     for segment in appetite.segment:
         if segment.name in off:
             continue
-        found = audits_of(connection, certificate, segment, appetite, now)
-        metrics.WATCHED.labels(segment.name).set(found.watched.value)
-        if found.watched.alarm_at is None:
-            continue
-        watched = found.watched
-        why = (
-            f"{watched.abusive} of {watched.audits} audits under {certificate.certificate_id} are abusive, {found.overdue} of them "
-            f"because nobody decided in time: were the promise kept, a bet against it would have become {watched.highest:.0f} "
-            f"with a chance of at most {1 / found.needed:.1%} (alarm at {found.needed:.0f})"
-        )
-        turn(connection, segment.name, on=False, who=WATCH, why=why)
-        log.error("alarm", segment=segment.name, why=why)
-        metrics.ALARMS.labels(segment.name).inc()
-        turned.append(segment.name)
+        found = _by_certificate(connection, segment, appetite, now)
+        value = max((audits.watched.value for audits in found.values()), default=1.0)
+        metrics.WATCHED.labels(segment.name).set(value)
+        for name, audits in found.items():
+            if audits.watched.alarm_at is None:
+                continue
+            watched = audits.watched
+            why = (
+                f"{watched.abusive} of {watched.audits} audits under {name} are abusive, {audits.overdue} of them "
+                f"because nobody decided in time: were the promise kept, a bet against it would have become {watched.highest:.0f} "
+                f"with a chance of at most {1 / audits.needed:.1%} (alarm at {audits.needed:.0f})"
+            )
+            turn(connection, segment.name, on=False, who=WATCH, why=why)
+            log.error("alarm", segment=segment.name, why=why)
+            metrics.ALARMS.labels(segment.name).inc()
+            turned.append(segment.name)
+            break
     return turned
 
 
@@ -95,14 +115,15 @@ def _counted(rows: Sequence[Sequence[object]], segment: Segment) -> list[int]:
 
 
 _AUDITS = """
-    SELECT decision.claim_id, amount, currency, audit_probability, due_at, label.abuse, label.legitimate
+    SELECT certificate_id, decision.claim_id, amount, currency, audit_probability, due_at, label.abuse, label.legitimate
     FROM decision
     JOIN review_case ON review_case.claim_id = decision.claim_id AND kind = 'audit'
     CROSS JOIN LATERAL (
       SELECT coalesce(sum(abuse), 0) AS abuse, coalesce(sum(legitimate), 0) AS legitimate
       FROM past WHERE past.claim_id = decision.claim_id
     ) AS label
-    WHERE certificate_id = %(certificate)s AND segment = %(segment)s AND audit_selected AND decision = 'approve'
+    WHERE certificate_id IS NOT NULL AND segment = %(segment)s AND audit_selected AND decision = 'approve'
+      AND decided_at >= %(oldest)s
       -- Whoever turned a segment on again answers for what was known then: the watch begins anew. Turning on what was on
       -- already answers for nothing.
       AND decided_at > coalesce((
@@ -110,5 +131,5 @@ _AUDITS = """
           SELECT turned_at, turned_on, lag(turned_on) OVER (ORDER BY seq) AS before FROM switch_turn WHERE segment = %(segment)s
         ) AS turn WHERE turned_on AND NOT before
       ), 0)
-    ORDER BY decided_at, decision.claim_id
+    ORDER BY certificate_id, decided_at, decision.claim_id
 """

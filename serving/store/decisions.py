@@ -11,6 +11,7 @@ from risk.claim import Claim, item_ids, microseconds, parties, tracking_number
 from risk.decision import Past
 from risk.errors import Unavailable
 from risk.features import FeatureSet
+from risk.gates import EVERYTHING
 from risk.order import out_of_order
 from risk.promise.appetite import SHARED
 from risk.promise.quota import CLOCKED, KINDS, Room
@@ -79,7 +80,7 @@ class Taken(Exception):
 
 
 class Stale(Exception):
-    """The decision's moment is too far from the database's clock: it was held up on its way, or a clock is wrong."""
+    """The decision is old by now: its moment is too far from the database's clock, or approving was turned off meanwhile."""
 
 
 class Decisions:
@@ -199,7 +200,10 @@ def _insert_statement(features: FeatureSet, stalest: int) -> str:
 
     return f"""
         WITH clock AS (
-          SELECT abs({DATABASE_NOW} - {values(["decided_at"])}) < {int(stalest)} AS fresh
+          -- Approving may have been turned off since the look-up, which may be seconds ago.
+          SELECT abs({DATABASE_NOW} - {values(["decided_at"])}) < {int(stalest)} AND ({values(["decision"])} <> 'approve' OR NOT EXISTS (
+            SELECT FROM switch WHERE NOT turned_on AND switch.segment IN ('{EVERYTHING}', {values(["segment"])})
+          )) AS fresh
         ), written AS (
           INSERT INTO decision ({", ".join(_COLUMNS)})
           SELECT {values(_COLUMNS)} FROM clock WHERE fresh

@@ -210,7 +210,7 @@ def _settle(connection: Connection, event: ClaimOutcome, now: int) -> None:
     asked = event.amount if event.amount is not None else amount
     paid = asked if event.outcome in ("approved", "part") else 0
     connection.execute(_SETTLED, (event.claim_id, paid))
-    connection.execute("UPDATE review_case SET state = 'closed' WHERE claim_id = %s AND kind = 'review'", (event.claim_id,))
+    connection.execute(_CLOSED, (event.claim_id, event.claim_id))
     if out_of_order(remedy, amount):
         # What was counted for the claim so far, and what counts from now on: beyond its approval, or all of it.
         floor = amount if decision == "approve" else 0
@@ -223,6 +223,16 @@ def _settle(connection: Connection, event: ClaimOutcome, now: int) -> None:
             connection.execute(_TAKEN, (event.claim_id, once))
 
 
+# A drawn claim has to get a label all the same: without one it stays on the list, as an audit.
+_CLOSED = """
+    UPDATE review_case SET
+      state = CASE WHEN due_at IS NULL OR labelled THEN 'closed' ELSE state END,
+      kind = CASE WHEN due_at IS NULL OR labelled THEN kind ELSE 'audit' END
+    FROM (
+      SELECT coalesce(sum(abuse) + sum(legitimate), 0) > 0 AS labelled FROM past WHERE past.claim_id = %s
+    ) AS known
+    WHERE review_case.claim_id = %s AND kind = 'review'
+"""
 _LATER_KNOWN = "SELECT FROM event WHERE claim_id = %s AND type = %s AND known_at > %s LIMIT 1"
 _DECIDED = """
     SELECT decision, amount, order_id, jsonb_path_query_array(claim::jsonb, '$.items[*].item_id')::text, claim::jsonb ->> 'remedy',

@@ -162,7 +162,8 @@ def reserve(approved: str, after: str) -> str:
           INSERT INTO shared_quota AS known (kind, id, currency, slot, dealt, share, used)
           SELECT kind, id, %(currency)s::text, slot, most, most / {SLOTS} + CASE slot WHEN 0 THEN most % {SLOTS} ELSE 0 END,
             %(amount)s::bigint
-          FROM (SELECT count(*) FROM party) AS before,
+          -- Nothing for a claim that another request decided at the same moment: a count alone is a row even then.
+          FROM {after}, (SELECT count(*) FROM party) AS before,
             (VALUES {_rows(SHARED, ids, ", %({kind}_slot)s::smallint")}) AS one (kind, id, most, slot)
           WHERE id IS NOT NULL AND {approved}
           ON CONFLICT (kind, id, currency, slot) DO UPDATE SET used = CASE

@@ -14,12 +14,14 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from risk.claim import microseconds
+from risk.claim import Claim, microseconds
+from risk.decision import Past
 from risk.promise.appetite import PARTIES
 from risk.promise.quota import KINDS, Room
 from serving.__main__ import main
 from serving.events import EventBatch
 from serving.store.database import Database, Prepared
+from serving.store.decisions import Decisions
 from serving.store.lookup import numbered
 from serving.store.quotas import CHECKED, SLOTS, Quotas, kind_without_room, reserve
 from serving.store.reconcile import Account, Difference, mend
@@ -152,6 +154,33 @@ def test_what_is_approved_in_an_hour_stays_within_its_quota_however_many_ask(
                 stored = value(server.url, "SELECT sum(used) FROM shared_quota WHERE kind = %s AND id = %s", kind, name)
                 assert (stored or 0) == approved <= 500_000
         assert all_well(server.url)
+
+
+def test_a_claim_that_is_sent_many_times_at_once_reserves_once(
+    own_service: Service, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    claim, both = a_claim(device={"device_id": unique("device")}), threading.Barrier(2, timeout=20)
+    look_up = Decisions.look_up
+
+    def together(decisions: Decisions, sent: Claim, now: int) -> tuple[bool, Past]:
+        found = look_up(decisions, sent, now)
+        # Neither has been written down when the other is looked up.
+        both.wait()
+        return found
+
+    monkeypatch.setattr(Decisions, "look_up", together)
+
+    def work(_number: int) -> str:
+        try:
+            return own_service.parts.service.answer(Claim.model_validate_json(json.dumps(claim)))
+        finally:
+            own_service.parts.database.close()
+
+    answers = at_once(work, 2)
+    assert answers[0] == answers[1]
+    shared = rows(own_service.url, "SELECT kind, sum(used)::bigint FROM shared_quota GROUP BY kind ORDER BY kind")
+    assert shared == [(kind, claim["amount"]) for kind in ("day", "guarantee", "hour", "merchant")]
+    assert all_well(own_service.url)
 
 
 def test_a_full_quota_is_named_and_a_smaller_claim_still_fits(scarce: Server) -> None:
@@ -391,9 +420,9 @@ def chargeback(claim: dict[str, Any]) -> dict[str, Any]:
         (approved, [outcome("withdrawn")], FREE),
         (approved, [outcome("refused")], LOST),
         (approved, [outcome("part", amount=4_000)], {"buyer": (900, 900, 0), "merchant": (0,)}),
-        (approved, [outcome("approved")], SETTLED),
+        (approved, [outcome("approved")], OPEN),
         (going_back, [outcome("approved")], OPEN),
-        (approved, [outcome("refused"), outcome("approved")], SETTLED),
+        (approved, [outcome("refused"), outcome("approved")], OPEN),
     ],
 )
 def test_an_event_frees_what_an_approval_occupied_or_makes_it_a_loss(
@@ -602,7 +631,7 @@ def step(decision: dict[str, Any]) -> tuple[str, int]:
 
 
 def orders_of(claim: dict[str, Any], count: int) -> list[dict[str, Any]]:
-    return [an_order(buyer_id=claim["buyer"]["buyer_id"]) for _ in range(count)]
+    return [an_order(buyer_id=claim["buyer"]["buyer_id"], amount=20_000) for _ in range(count)]
 
 
 def test_a_buyers_quota_grows_with_what_went_well_and_falls_after_a_loss(quick: Api) -> None:

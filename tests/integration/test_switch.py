@@ -11,6 +11,9 @@ from typing import Any
 import psycopg
 import pytest
 
+from risk.claim import Claim
+from risk.decision import Past
+from serving.store.decisions import Decisions
 from tests.conftest import Service
 from tests.service import ROOT, Api, Server, a_claim, failed, new_database, new_key, rows
 
@@ -68,6 +71,21 @@ def test_a_claim_that_is_looked_up_after_the_turn_obeys_it_at_once(two_workers: 
         assert failed(api.decide(a_claim())) == ["switch"]
         turn(api, on=True)
         assert failed(api.decide(a_claim())) == []
+
+
+@pytest.mark.parametrize("segment", ["all", "small"])
+def test_a_claim_that_was_looked_up_before_the_turn_is_not_approved_after_it(
+    own_service: Service, monkeypatch: pytest.MonkeyPatch, segment: str
+) -> None:
+    look_up = Decisions.look_up
+
+    def held_up(decisions: Decisions, claim: Claim, now: int) -> tuple[bool, Past]:
+        found = look_up(decisions, claim, now)
+        own_service.parts.switches.turn(segment, on=False, who="tests", why="meanwhile")
+        return found
+
+    monkeypatch.setattr(Decisions, "look_up", held_up)
+    assert failed(own_service.api.decide(a_claim())) == ["switch"]
 
 
 def test_a_segment_alone_is_turned_off(own_service: Service) -> None:

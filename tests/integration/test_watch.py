@@ -11,7 +11,7 @@ from risk.promise.appetite import load_appetite
 from serving.housekeeping import WATCH_SECONDS, Housekeeping
 from serving.store.audits import WATCH, audits_of, raise_alarms
 from tests.conftest import Service
-from tests.service import a_claim, a_label, failed, rows, wait_until
+from tests.service import a_claim, a_label, an_outcome, failed, rows, wait_until
 
 SEGMENTS = [segment.name for segment in load_appetite().segment]
 MATURE = round(load_appetite().promise.mature_days * 86_400_000_000)
@@ -29,12 +29,9 @@ def audited(service: Service, wanted: int, *, amount: int = 30_000) -> list[str]
 
 def watched(service: Service, *, later: int = 0) -> list[str]:
     """One round of the watch, so much later (microseconds); the segments that it turned off."""
-    bundle, _ = service.parts.champion.current()
-    assert bundle is not None
-    assert bundle.certificate is not None
     now = microseconds(service.parts.service.clock()) + later
     with service.parts.database.patient() as connection:
-        return raise_alarms(connection, bundle.certificate, load_appetite(), now)
+        return raise_alarms(connection, load_appetite(), now)
 
 
 def label(service: Service, ids: list[str], word: str) -> None:
@@ -148,3 +145,35 @@ def test_without_a_certificate_nothing_is_watched_and_the_promise_says_so(own_se
     assert told["certificate_id"] is None
     assert all((part["threshold"], part["audits"]) == (None, None) for part in told["segments"])
     own_service.app.extensions["housekeeping"].once()
+
+
+def test_a_new_certificate_does_not_blind_the_watch_to_what_was_approved_under_the_one_before(own_service: Service) -> None:
+    ids = audited(own_service, 15)
+    rows(own_service.url, "UPDATE decision SET certificate_id = 'cert-before'")
+    label(own_service, ids, "abuse")
+    assert promise(own_service)["audits"]["drawn"] == 0
+    assert watched(own_service) == ["small"]
+    assert "under cert-before" in own_service.api.get("/v1/switch").json["turns"][0]["why"]
+
+
+def test_a_drawn_review_stays_on_the_list_until_it_has_a_label_whatever_became_of_the_money(own_service: Service) -> None:
+    api = own_service.api
+    api.post("/v1/switch", {"on": False, "why": "all go to a person"})
+    drawn = next(claim for claim in iter(lambda: a_claim(amount=30_000, order={"paid_amount": 30_000}), None) if api.decide(claim)["audit"]["selected"])
+    api.tell(an_outcome(drawn["claim_id"], "refused"))
+    found = api.read(drawn["claim_id"])["review"]
+    assert (found["state"], found["kind"], found["due_at"] is not None) == ("open", "audit", True)
+    assert drawn["claim_id"] in [case["claim_id"] for case in api.get("/v1/cases?kind=audit").json["cases"]]
+    label(own_service, [drawn["claim_id"]], "legitimate")
+    assert api.read(drawn["claim_id"])["review"]["state"] == "closed"
+
+
+def test_a_drawn_review_that_has_its_label_is_done_with_its_outcome(own_service: Service) -> None:
+    api = own_service.api
+    api.post("/v1/switch", {"on": False, "why": "all go to a person"})
+    drawn = next(claim for claim in iter(lambda: a_claim(amount=30_000, order={"paid_amount": 30_000}), None) if api.decide(claim)["audit"]["selected"])
+    label(own_service, [drawn["claim_id"]], "abuse")
+    assert api.read(drawn["claim_id"])["review"]["state"] == "open"
+    api.tell(an_outcome(drawn["claim_id"], "refused"))
+    found = api.read(drawn["claim_id"])["review"]
+    assert (found["state"], found["kind"]) == ("closed", "review")

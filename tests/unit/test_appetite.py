@@ -166,7 +166,7 @@ def test_the_command_says_what_an_appetite_comes_to(tmp_path: Path, capsys: pyte
     assert "segment small: up to 30,000 CNY" in told
     # The fewest n with 0.97^n at most 0.05.
     assert "shown by 99 drawn claims or more" in told
-    assert "quota of a buyer, trusted: 600,000 CNY with 12 orders in a year, 2 settled approvals, 180 days of account" in told
+    assert "quota of a buyer, trusted: 600,000 CNY with 12 orders in a year, 200,000 spent on them, 2 settled approvals, 180 days of account" in told
     assert "quota of an hour: 50,000,000 CNY" in told
 
 

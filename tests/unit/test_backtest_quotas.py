@@ -1,5 +1,6 @@
 """Quotas of a replay against a plain reckoning that looks at everything that was known, anew for each claim."""
 
+from dataclasses import replace
 from itertools import count
 
 import pytest
@@ -22,7 +23,7 @@ def _appetite(**limits: int) -> Appetite:
         "after_loss_days": 4.0,
         "step": [
             {"name": "new", "limit": {"CNY": limits.get("buyer", 12)}},
-            {"name": "known", "settled": 1, "orders": 2, "limit": {"CNY": limits.get("buyer", 12) + 13}},
+            {"name": "known", "settled": 1, "orders": 2, "spent": 10, "limit": {"CNY": limits.get("buyer", 12) + 13}},
         ],
     }
     return Appetite.model_validate(data)
@@ -48,6 +49,7 @@ def _stretches(draw: st.DrawFn) -> tuple[Claims, Appetite]:
         currency=["CNY"] * size,
         keys={kind: [draw(numbers if kind != "buyer" else st.integers(0, 2)) for _ in at] for kind in SETTLING},
         orders=[draw(st.integers(0, 4)) for _ in at],
+        spent=[draw(st.integers(0, 40)) for _ in at],
         abuse=[draw(st.sampled_from((0, 0, 0, 1))) for _ in at],
         account_days=[0.0] * size,
         comes_back=[draw(st.booleans()) for _ in at],
@@ -73,7 +75,7 @@ def _fate(claims: Claims, appetite: Appetite, claim: int, now: int) -> str:
     came = back and returned is not None and returned > at
     if came:
         return "recovered" if returned is not None and returned > at + settle else "settled"
-    if label == "legitimate" and not back_needed:
+    if label == "legitimate" and (back or not back_needed or not claims.returns_told):
         return "settled"
     return "settled" if due else "open"
 
@@ -105,7 +107,7 @@ def _plain(claims: Claims, appetite: Appetite) -> list[str | None]:
         settled = sum(fate == "settled" and buyer[other] == buyer[claim] for other, fate in fates.items())
         losses = [_lost_since(claims, appetite, other, now) for other, fate in fates.items() if fate == "lost" and buyer[other] == buyer[claim]]
         low, high = appetite.trust.step
-        trusted = settled >= high.settled and claims.orders[claim] >= high.orders and not claims.abuse[claim]
+        trusted = settled >= high.settled and claims.orders[claim] >= high.orders and claims.spent[claim] >= high.spent and not claims.abuse[claim]
         recent = any(moment is not None and now - moment < appetite.trust.after_loss_days * DAY for moment in losses)
         limits = {kind: getattr(appetite.quota, kind)["CNY"] for kind in KINDS if kind != "buyer"}
         limits["buyer"] = (high if trusted and not recent else low).limit["CNY"]
@@ -136,7 +138,7 @@ def _one_buyer(at: list[int], amount: int = 10, **changes: object) -> Claims:
     size = len(at)
     plain: dict[str, object] = {
         "at": at, "amount": [amount] * size, "currency": ["CNY"] * size, "keys": {kind: [0] * size for kind in SETTLING},
-        "orders": [9] * size, "abuse": [0] * size, "account_days": [900.0] * size, "comes_back": [False] * size,
+        "orders": [9] * size, "spent": [900] * size, "abuse": [0] * size, "account_days": [900.0] * size, "comes_back": [False] * size,
         "returned_at": [None] * size, "returns_told": False, "labels": {},
     }  # fmt: skip
     return Claims(**plain | changes)  # type: ignore[arg-type]
@@ -150,6 +152,15 @@ def test_money_that_settled_leaves_room_and_lost_money_does_not() -> None:
         book.approve(0)
         assert book.full(1) == "buyer"
         assert book.full(2) == answer
+
+
+@pytest.mark.parametrize(("back_after", "answer"), [(2 * DAY, None), (4 * DAY, "buyer")])
+def test_goods_that_came_back_in_time_are_trusted_for_and_late_ones_are_not(back_after: int, answer: str | None) -> None:
+    claims = _one_buyer([0, 5 * DAY], amount=10, returned_at=[back_after, None], returns_told=True)
+    book = Book(Ledger(replace(claims, amount=[10, 13]), _appetite(buyer=12)))
+    assert book.full(0) is None
+    book.approve(0)
+    assert book.full(1) == answer
 
 
 def test_a_currency_that_the_appetite_does_not_know_has_no_room() -> None:

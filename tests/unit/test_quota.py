@@ -34,7 +34,7 @@ DAY = 86_400_000_000
 
 def a_step(**known: Any) -> str:
     """The step of a buyer who would be trusted, but for what is changed."""
-    trusted = {"orders": 12, "settled": 2, "account_days": 180.0, "lost_at": None, "abuse": 0, "now": NOW}
+    trusted = {"orders": 12, "spent": 200_000, "settled": 2, "account_days": 180.0, "lost_at": None, "abuse": 0, "now": NOW}
     return step_of(APPETITE, **(trusted | known)).name
 
 
@@ -44,6 +44,8 @@ def a_step(**known: Any) -> str:
         ({}, "trusted"),
         ({"settled": 1}, "known"),
         ({"orders": 11}, "known"),
+        ({"spent": 199_999}, "known"),
+        ({"spent": 12}, "new"),
         ({"account_days": 179.9}, "known"),
         ({"orders": 2}, "new"),
         ({"account_days": 29.9}, "new"),
@@ -161,7 +163,7 @@ BACK = replace(STAYS, comes_back=True)
         (replace(BACK, label="legitimate"), "open", 0),
         (replace(BACK, label="legitimate", due=True), "lost", 1_000),
         (replace(BACK, label="legitimate", back=True), "settled", 0),
-        (replace(BACK, outcome="approved", paid=1_000, back=True), "settled", 0),
+        (replace(BACK, outcome="approved", paid=1_000, back=True), "open", 0),
         (replace(STAYS, label="undecided"), "open", 0),
         (replace(STAYS, label="abuse", due=True), "lost", 1_000),
         (replace(BACK, label="abuse", back=True, returned=True), "lost", 1_000),
@@ -173,7 +175,7 @@ BACK = replace(STAYS, comes_back=True)
         (replace(STAYS, outcome="refused", paid=1_000), "lost", 1_000),
         (replace(STAYS, outcome="part", paid=300), "lost", 700),
         (replace(STAYS, outcome="part", paid=300, due=True, recovered=700), "recovered", 0),
-        (replace(STAYS, outcome="approved", paid=1_000), "settled", 0),
+        (replace(STAYS, outcome="approved", paid=1_000), "open", 0),
         (replace(BACK, outcome="approved", paid=1_000), "open", 0),
         (replace(STAYS, outcome="withdrawn", paid=1_000), "recovered", 0),
         (replace(BACK, outcome="withdrawn", paid=1_000, due=True), "recovered", 0),

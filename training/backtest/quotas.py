@@ -20,8 +20,8 @@ _BACK, _DUE, _LABEL = range(3)
 class Claims:
     """What quotas look at, by claim in order of time. Moments in microseconds, money in minor units.
 
-    `keys` has for each kind of `SETTLING` a number that names party and currency, below 0 where nobody is known. `orders`
-    and `abuse` are the buyer's of the last 365 days. `labels` has the moments from which each label of a claim was known.
+    `keys` has for each kind of `SETTLING` a number that names party and currency, below 0 where nobody is known. `orders`,
+    what was `spent` on them and `abuse` are the buyer's of the last 365 days. `labels` has the moments from which each label of a claim was known.
     """
 
     at: Sequence[int]
@@ -29,6 +29,7 @@ class Claims:
     currency: Sequence[str | None]
     keys: Mapping[str, Sequence[int]]
     orders: Sequence[int]
+    spent: Sequence[int]
     abuse: Sequence[int]
     account_days: Sequence[float]
     comes_back: Sequence[bool]
@@ -70,9 +71,9 @@ class Ledger:
     def _number(self, kind: str, key: object, claim: int) -> int:
         number = self._numbers.setdefault((kind, key), len(self.limits))
         if number == len(self.limits):
-            # The buyer's follows from trust, at each moment anew.
-            limit = 0 if kind == "buyer" else _of(getattr(self.appetite.quota, kind), self.claims.currency[claim])
-            self.limits.append(limit)
+            # The buyer's follows from trust at each moment anew; what fits the first step fits them all.
+            money = self.appetite.trust.step[0].limit if kind == "buyer" else getattr(self.appetite.quota, kind)
+            self.limits.append(_of(money, self.claims.currency[claim]))
             self.kinds.append(kind)
         return number
 
@@ -148,6 +149,7 @@ class Book:
         step = step_of(
             self._ledger.appetite,
             orders=c.orders[claim],
+            spent=c.spent[claim],
             settled=self._settled.get(buyer, 0),
             account_days=c.account_days[claim],
             lost_at=max(losses.values()) if losses else None,

@@ -205,7 +205,8 @@ def _quota_facts(
         numbers, _names = pd.factorize(np.array(facts[f"{kind}_id"], dtype=object))
         keys[kind] = np.where(numbers < 0, -1, numbers * len(words) + codes).tolist()
     registered = np.array([at_ if moment is None else moment for moment, at_ in zip(facts["registered_at"], at, strict=True)])
-    orders, abuse = (matrix.values[:, matrix.columns.index(name)] for name in ("buyer_orders_365d", "buyer_abuse_365d"))
+    names = ("buyer_orders_365d", "buyer_order_amount_mean_365d", "buyer_abuse_365d")
+    orders, price, abuse = (matrix.values[:, matrix.columns.index(name)] for name in names)
     returned = facts["return_received_at"]
     return quotas.Claims(
         at=at.tolist(),
@@ -213,6 +214,8 @@ def _quota_facts(
         currency=currency,
         keys=keys,
         orders=np.nan_to_num(orders).astype(np.int64).tolist(),
+        # The feature is the quotient of two whole numbers, of which this is the upper one.
+        spent=np.rint(np.nan_to_num(orders * price)).astype(np.int64).tolist(),
         abuse=np.nan_to_num(abuse).astype(np.int64).tolist(),
         account_days=((at - registered) / DAY).tolist(),
         comes_back=[remedy == "return_and_refund" for remedy in facts["remedy"]],
