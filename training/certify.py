@@ -21,7 +21,7 @@ from training.arguments import add_history, add_moment, file_problems, moment
 from training.certificates.drawn import claims_of, pool_of
 from training.certificates.evidence import Judged, judged
 from training.certificates.write import named, put_in, signature_of
-from training.check import check_history
+from training.check import refused
 from training.history import History, decision_problems, end_of, fingerprint, open_history
 from training.report import write_whole
 from training.score import Origin, decided_claims, origin_in, origin_of
@@ -76,7 +76,7 @@ def run(args: argparse.Namespace) -> None:
     look = _look(bundle, appetite)
     # A claim that occurs twice would count as evidence twice.
     _tell("checking the history")
-    if problems := check_history(args.history, warn=False).problems:
+    if problems := refused(args.history):
         raise HistoryError(problems)
     with open_history(args.history) as history:
         if problems := decision_problems(history):

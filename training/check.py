@@ -30,6 +30,7 @@ _MONEY = {
     "claims": ("amount", "paid_amount", "refunded_amount", "unit_price"),
 }
 _WORDS = {"reason": REASONS, "remedy": REMEDIES, "channel": CHANNELS, "return_method": RETURN_METHODS}
+_EMPTY = "has no rows"
 _CODES = ("merchant_guarantees", "item_guarantees")
 """Columns that hold several words with spaces between."""
 _HAPPENED = tuple(name for name in TIMES if name not in ("submitted_at", "promised_by"))
@@ -135,6 +136,11 @@ def check_history(path: Path, *, warn: bool = True) -> Findings:
     )
 
 
+def refused(path: Path) -> list[Problem]:
+    """What `check_history` refuses, empty tables apart: nothing can be learnt without orders or labels, but judged it can."""
+    return [problem for problem in check_history(path, warn=False).problems if problem.detail != _EMPTY]
+
+
 def _row(db: duckdb.DuckDBPyConnection, query: str) -> tuple:
     return db.sql(query).fetchall()[0]
 
@@ -155,7 +161,7 @@ def _load(
     problems += [Problem(f"{table}.{name}", "required column is missing") for name in missing]
     warnings += _unknown_columns(table, types)
     if not rows:
-        problems.append(Problem(table, "has no rows"))
+        problems.append(Problem(table, _EMPTY))
     return rows
 
 

@@ -26,7 +26,7 @@ from training.backtest.replay import Prepared, Replay, Rules, as_decided, prepar
 from training.backtest.stretch import Judged, Loaded, Stretch, load
 from training.backtest.tradeoff import tradeoff
 from training.backtest.words import caveats, loud, summary, table, warnings
-from training.check import check_history
+from training.check import refused
 from training.history import REQUIRED, open_history, table_file
 from training.metrics import effective
 from training.report.render import plain, write_whole
@@ -223,9 +223,7 @@ def backtest(folder: Path, start: int, end: int, asked: Asked, *, oracle: Path |
     Raises HistoryError where there is no such claim, or the history is one that `check` refuses.
     """
     _tell("checking the history")
-    found = check_history(folder, warn=False)
-    # Without labels there is less to say, but decisions, quotas and reviewers are all there.
-    if problems := [problem for problem in found.problems if problem.where != "labels" or found.rows["labels"]]:
+    if problems := refused(folder):
         raise HistoryError(problems)
     contenders = [asked.own, *([asked.against] if asked.against else [])]
     pairs = [(contender.bundle or asked.own.bundle, contender.files) for contender in contenders]
