@@ -198,7 +198,11 @@ def test_where_nothing_could_be_tested_no_look_is_spent_and_a_certificate_stays(
     decisions = pd.read_parquet(place / "history" / "decisions.parquet")
     decisions["audit_probability"] *= 0.3
     decisions["audit_selected"] &= np.random.default_rng(3).random(len(decisions)) < 0.3
-    short = {"from": "2026-06-01", "to": "2026-07-01", "history": _copy(place, tmp_path, decisions=decisions)}
+    labels = pd.read_parquet(place / "history" / "labels.parquet")
+    drawn = set(decisions.loc[decisions["audit_selected"].fillna(False), "claim_id"])
+    labels["audit_probability"] = (labels["audit_probability"] * 0.3).where(labels["claim_id"].isin(drawn))
+    history = _copy(place, tmp_path, decisions=decisions, labels=labels)
+    short = {"from": "2026-06-01", "to": "2026-07-01", "history": history}
     assert certify(**short) == 0
     first = _certificate(bundle)
     assert first.segments["small"].status == "not_enough_evidence"
