@@ -28,7 +28,7 @@ stop:
 	@if [ -x $(IN_ENVIRONMENT) ]; then $(IN_ENVIRONMENT) -m serving demo --stop; else echo "nothing is installed here, so nothing runs"; fi
 
 test: lint
-	@$(IN_ENVIRONMENT) $(if $(ARGS),-m pytest $(ARGS),.ci/tests.py)
+	@$(IN_ENVIRONMENT) $(if $(ARGS),-m pytest $(ARGS),.ci/tests)
 
 lint: environment-dev
 	@$(IN_ENVIRONMENT) -m ruff check .
