@@ -469,7 +469,7 @@ def test_a_past_that_cannot_be_read_in_time_sends_the_claim_to_a_person(own_serv
         blocker.execute("LOCK TABLE totals IN ACCESS EXCLUSIVE MODE")
         claim = a_claim()
         answer = own_service.api.decide(claim)
-    assert (answer["decision"], failed(answer), answer["risk"]["score"]) == ("review", ["history", "score"], None)
+    assert (answer["decision"], failed(answer), answer["risk"]["score"]) == ("review", ["history", "score", "quota"], None)
     assert own_service.api.decide(claim) == answer
     assert own_service.api.decide(a_claim())["decision"] == "approve"
 
@@ -477,7 +477,7 @@ def test_a_past_that_cannot_be_read_in_time_sends_the_claim_to_a_person(own_serv
 def test_a_past_that_is_broken_sends_the_claim_to_a_person(own_service: Service) -> None:
     rows(own_service.url, "DROP TABLE totals")
     answer = own_service.api.decide(a_claim())
-    assert (answer["decision"], failed(answer)) == ("review", ["history", "score"])
+    assert (answer["decision"], failed(answer)) == ("review", ["history", "score", "quota"])
     assert answer["case_id"]
 
 
