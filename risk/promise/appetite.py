@@ -227,13 +227,14 @@ class Appetite(_Part):
         """The segment of a claim that `guarantee` covers, if it fits any; `facts` hold `currency` too."""
         return next((segment for segment in self.segment if segment.fits(facts, guarantee)), None)
 
-    def named(self, name: str) -> Segment | None:
-        """A segment by its name."""
-        return next((segment for segment in self.segment if segment.name == name), None)
-
     def alpha_of(self, segment: Segment) -> float:
         """What is tolerated in a segment."""
         return self.promise.alpha if segment.alpha is None else segment.alpha
+
+    @property
+    def error(self) -> float:
+        """The part of delta that one segment's test may spend at one look."""
+        return self.promise.delta / self.promise.looks / len(self.segment)
 
     def audit_probability(self, segment: Segment, amount: int, currency: str | None) -> float:
         """With which probability a claim is audited: in proportion to its amount, at least the floor."""

@@ -32,8 +32,8 @@ def _lines(appetite: Appetite) -> Iterator[str]:
     )
     for segment in appetite.segment:
         yield f"segment {segment.name}: {_who(segment)}"
-        alpha, error = appetite.alpha_of(segment), promise.delta / promise.looks / len(appetite.segment)
-        least = math.ceil(math.log(error) / math.log1p(-alpha))
+        alpha = appetite.alpha_of(segment)
+        least = math.ceil(math.log(appetite.error) / math.log1p(-alpha))
         yield f"  at most {alpha:.2%} of the money is abuse; shown by {least:,} drawn claims or more, none of them abusive"
     often = f", at least {audit.at_least:.1%}" if audit.at_least else ""
     yield f"audits: {audit.rate:.0%} of a segment's largest amounts, less in proportion to the amount{often}"

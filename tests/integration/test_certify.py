@@ -123,9 +123,9 @@ def test_what_is_certified_is_what_counting_by_hand_gives(place: Path, bundle: P
     manifest = {name: json.loads(state["manifest.json"]) for name, state in (("before", before), ("after", after))}
     manifest["after"].pop("certificate")
     assert manifest["before"] == manifest["after"]
-    allowed = standing(certificate, appetite.named("small"), appetite, certificate.issued_at)
+    allowed = standing(certificate, appetite.segment[0], appetite, certificate.issued_at)
     assert allowed.threshold == evidence.threshold
-    lapsed = standing(certificate, appetite.named("small"), appetite, certificate.valid_until + 1)
+    lapsed = standing(certificate, appetite.segment[0], appetite, certificate.valid_until + 1)
     assert lapsed.threshold is None
 
 

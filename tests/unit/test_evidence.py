@@ -8,12 +8,12 @@ from scipy.stats import binom
 
 from risk.promise.appetite import Appetite, load_appetite
 from training.certificates.drawn import Pool
-from training.certificates.evidence import error_of, judged
+from training.certificates.evidence import judged
 from training.certificates.sequence import fewest, needed
 
 APPETITE = load_appetite()
 SMALL = APPETITE.segment[0]
-ALPHA, ERROR = APPETITE.promise.alpha, error_of(APPETITE)
+ALPHA, ERROR = APPETITE.promise.alpha, APPETITE.error
 
 
 def _pool(rng: np.random.Generator, count: int, abuse: float, *, slope: float = 0.0, largest: float = 1.0, rate: float = 1.0) -> Pool:
@@ -34,7 +34,7 @@ def _pool(rng: np.random.Generator, count: int, abuse: float, *, slope: float = 
 def test_the_error_is_shared_between_looks_and_segments() -> None:
     promise = APPETITE.promise.model_copy(update={"delta": 0.12, "looks": 3})
     appetite: Appetite = APPETITE.model_copy(update={"promise": promise})
-    assert error_of(appetite) == pytest.approx(0.12 / 3 / 2)
+    assert appetite.error == pytest.approx(0.12 / 3 / 2)
 
 
 def test_a_good_model_is_certified_with_the_share_of_money_that_it_approves() -> None:

@@ -21,14 +21,9 @@ class Judged:
     """Why no evidence of this stretch could ever be tested, if that is so."""
 
 
-def error_of(appetite: Appetite) -> float:
-    """The part of delta that is spent on one segment at one look."""
-    return appetite.promise.delta / appetite.promise.looks / len(appetite.segment)
-
-
 def judged(pool: Pool, segment: Segment, appetite: Appetite) -> Judged:
     """Test the thresholds of one segment."""
-    alpha, error = appetite.alpha_of(segment), error_of(appetite)
+    alpha, error = appetite.alpha_of(segment), appetite.error
     least = fewest(alpha, error)
     if pool.without_draw:
         said = (
